@@ -1,0 +1,94 @@
+/* data.h - sources of samples, and the batches made of them.
+ *
+ * The order of samples is a pure function of (seed, epoch, position): nothing is stored, any step can be resumed. An
+ * epoch visits each sample once; a batch may begin in one epoch and end in the next.
+ */
+#ifndef TARN_DATA_H
+#define TARN_DATA_H
+
+#include <tarn/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tarn_dataset tarn_dataset;
+
+/* What a step receives: tensors of the step, rows beyond `samples - padding` are padding (targets -1 or weight 0). */
+typedef struct tarn_batch {
+    tarn_tensor *inputs;  /* (B, ...) */
+    tarn_tensor *targets; /* (B, ...) */
+    int64_t samples;      /* B, padding included */
+    int64_t count;        /* valid targets: tokens of text, samples otherwise; what the loss is divided by, over all shards */
+    int64_t first;        /* global position of row 0, for randomness */
+} tarn_batch;
+
+/* Shape of one sample. */
+typedef struct tarn_sample_shape {
+    tarn_dtype input_dtype, target_dtype;
+    int input_ndim, target_ndim;
+    int64_t input_shape[TARN_MAX_DIMS], target_shape[TARN_MAX_DIMS];
+    int64_t classes; /* number of classes or tokens, 0 when targets are no classes */
+} tarn_sample_shape;
+
+TARN_API void tarn_dataset_close(tarn_dataset *dataset);
+TARN_API int64_t tarn_dataset_length(const tarn_dataset *dataset);
+TARN_API void tarn_dataset_shape(const tarn_dataset *dataset, tarn_sample_shape *shape);
+/* Copies sample `index` to input and target (bytes as the shape says). Thread-safe. */
+TARN_API tarn_status tarn_dataset_read(tarn_dataset *dataset, int64_t index, void *input, void *target);
+/* "sha256:..." of the source's bytes, for the record of a run. Borrowed. */
+TARN_API const char *tarn_dataset_digest(const tarn_dataset *dataset);
+
+/* ---- text ----------------------------------------------------------------------------------------------------------- */
+
+typedef enum tarn_tokenizer_kind { TARN_TOKENIZE_CHARACTERS = 0, TARN_TOKENIZE_BYTES } tarn_tokenizer_kind;
+
+typedef struct tarn_text_options {
+    tarn_tokenizer_kind tokenizer;
+    int64_t context;   /* tokens of a sample; 0: the trainer sets the model's */
+    double validation; /* share of the text, cut from its end, that tarn_dataset_validation returns; 0 = none */
+} tarn_text_options;
+
+/* A UTF-8 text. With n tokens, training sample i is the window of `context` inputs from i * context on and the same
+ * shifted by one as targets: (n - 1) / context samples an epoch, and no token is a target twice. */
+TARN_API tarn_status tarn_text_open(tarn_dataset **dataset, tarn_context *context, const char *path,
+                                    const tarn_text_options *options);
+TARN_API tarn_status tarn_text_set_context(tarn_dataset *text, int64_t context);
+/* The vocabulary as text, to keep with a model: characters in order of code point, "" for bytes. Borrowed. */
+TARN_API const char *tarn_text_vocabulary(const tarn_dataset *text);
+
+/* A vocabulary alone, to encode prompts and decode samples. vocabulary as tarn_text_vocabulary returned it. */
+typedef struct tarn_tokenizer tarn_tokenizer;
+TARN_API tarn_status tarn_tokenizer_create(tarn_tokenizer **tokenizer, tarn_context *context, tarn_tokenizer_kind kind,
+                                           const char *vocabulary);
+TARN_API void tarn_tokenizer_destroy(tarn_tokenizer *tokenizer);
+TARN_API int64_t tarn_tokenizer_size(const tarn_tokenizer *tokenizer);
+/* Encodes text to ids; *ids is freed with free(). Unknown characters are an error that names the character. */
+TARN_API tarn_status tarn_tokenizer_encode(tarn_tokenizer *tokenizer, const char *text, int32_t **ids, int64_t *count);
+/* Writes the text of one id (at most 4 bytes and a zero) to out[5]; returns its length in bytes. */
+TARN_API int tarn_tokenizer_decode(const tarn_tokenizer *tokenizer, int32_t id, char out[5]);
+
+/* ---- other sources ---------------------------------------------------------------------------------------------------- */
+
+/* Images and labels in the IDX format of MNIST, plain or gzipped. Inputs are f32 (pixels / 255), flattened; targets i32. */
+TARN_API tarn_status tarn_idx_open(tarn_dataset **dataset, tarn_context *context, const char *images, const char *labels);
+
+/* Arrays in memory, borrowed: they must outlive the dataset. inputs (n, ...), targets (n, ...). */
+TARN_API tarn_status tarn_arrays_open(tarn_dataset **dataset, tarn_context *context, int64_t n,
+                                      const tarn_sample_shape *shape, const void *inputs, const void *targets);
+
+/* Samples from a function: called from several threads at once, writes sample `index`. Returns TARN_OK or an error, which
+ * ends the run with a message that names the sample. */
+typedef tarn_status tarn_read_function(void *user, int64_t index, void *input, void *target);
+TARN_API tarn_status tarn_callback_open(tarn_dataset **dataset, tarn_context *context, int64_t n,
+                                        const tarn_sample_shape *shape, tarn_read_function *read, void *user);
+
+/* The validation part that the options cut off, borrowed from the dataset; NULL when there is none. For idx, arrays and
+ * callbacks: tarn_dataset_split cuts the last `share` of the samples off. */
+TARN_API tarn_dataset *tarn_dataset_validation(tarn_dataset *dataset);
+TARN_API tarn_status tarn_dataset_split(tarn_dataset *dataset, double share);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

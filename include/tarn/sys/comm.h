@@ -1,0 +1,53 @@
+/* sys/comm.h - how ranks talk: a vtable with implementations self (one process, no MPI), MPI, later NCCL.
+ *
+ * Invariants: 1. every operation is started, then polled: no call blocks; 2. all ranks start collectives in one order;
+ * 3. one thread at a time uses a comm; 4. buffers stay untouched until the request is done.
+ */
+#ifndef TARN_SYS_COMM_H
+#define TARN_SYS_COMM_H
+
+#include <tarn/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tarn_comm tarn_comm;
+/* An operation under way; 0 is none. */
+typedef uint64_t tarn_request;
+
+struct tarn_comm {
+    const char *name; /* "self", "mpi" */
+    int rank, ranks;
+    int local_rank, local_ranks; /* on this host */
+    tarn_context *context;
+    tarn_status (*send)(tarn_comm *comm, const void *data, size_t bytes, int peer, int tag, tarn_request *request);
+    tarn_status (*receive)(tarn_comm *comm, void *data, size_t bytes, int peer, int tag, tarn_request *request);
+    /* data[i] = bitwise OR over all ranks. */
+    tarn_status (*or_all)(tarn_comm *comm, uint64_t *data, int count, tarn_request *request);
+    /* Every rank ends with the whole of data, of which it contributed the bytes [offset[rank], offset[rank + 1]). */
+    tarn_status (*gather_all)(tarn_comm *comm, void *data, const int64_t *offset, tarn_request *request);
+    /* Everybody gets root's data. */
+    tarn_status (*broadcast)(tarn_comm *comm, void *data, size_t bytes, int root, tarn_request *request);
+    /* Drives progress and tells whether the operation is done (then *request becomes 0). */
+    tarn_status (*test)(tarn_comm *comm, tarn_request *request, bool *done);
+    /* Ends all ranks of the job at once; does not return under MPI. For launch/ and tarn_exit only. */
+    void (*abort)(tarn_comm *comm, int exit_code);
+    /* Regular end; collective. */
+    void (*destroy)(tarn_comm *comm);
+};
+
+/* Polls until done or until the deadline passes (TARN_ERROR_COMM; the message names `label`, the rank, the seconds). The
+ * deadline is TARN_COMM_TIMEOUT seconds (environment; default 300). */
+TARN_API tarn_status tarn_comm_wait(tarn_comm *comm, tarn_request *request, const char *label);
+/* Blocking forms, for start-up and the end. */
+TARN_API tarn_status tarn_comm_broadcast(tarn_comm *comm, void *data, size_t bytes, int root, const char *label);
+TARN_API tarn_status tarn_comm_or_all(tarn_comm *comm, uint64_t *data, int count, const char *label);
+TARN_API tarn_status tarn_comm_barrier(tarn_comm *comm, const char *label);
+/* The ranks of this process, borrowed from the context. */
+TARN_API tarn_comm *tarn_get_comm(tarn_context *context);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,37 @@
+/* track.h - the record of a run: parameters, metrics by step, tags, files, in an MLflow file store. */
+#ifndef TARN_TRACK_H
+#define TARN_TRACK_H
+
+#include <tarn/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tarn_tracker tarn_tracker;
+
+typedef struct tarn_track_options {
+    const char *store;      /* directory of the file store; NULL = "mlruns" */
+    const char *experiment; /* NULL = "Default" */
+    const char *name;       /* run name; NULL = one is made */
+    const char *run_id;     /* 32 hex digits: go on with this run (resume); NULL = a new one */
+} tarn_track_options;
+
+/* Opens (creates, or goes on with) a run. Only rank 0 writes; on other ranks all calls do nothing. */
+TARN_API tarn_status tarn_track_open(tarn_tracker **tracker, tarn_context *context, const tarn_track_options *options);
+/* status: "FINISHED", "FAILED" or "KILLED". Writes what is queued and closes. */
+TARN_API tarn_status tarn_track_close(tarn_tracker *tracker, const char *status);
+TARN_API const char *tarn_track_run_id(const tarn_tracker *tracker);
+/* Records a value of `key` at `step`. A (key, step) that the run already holds is not written again; a different value
+ * for it is reported as a broken promise (a warning and the tag tarn.broken_promise). Non-finite values become the tag
+ * nonfinite.<key>. */
+TARN_API tarn_status tarn_log_metric(tarn_tracker *tracker, const char *key, double value, int64_t step);
+TARN_API tarn_status tarn_log_param(tarn_tracker *tracker, const char *key, const char *value);
+TARN_API tarn_status tarn_log_tag(tarn_tracker *tracker, const char *key, const char *value);
+/* Copies a file into the run's artifacts, under directory `under` (NULL = top). */
+TARN_API tarn_status tarn_log_artifact(tarn_tracker *tracker, const char *path, const char *under);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

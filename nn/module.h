@@ -1,0 +1,19 @@
+/* module.h - the inside of modules, for the trainer and checkpoints: the flat buffer and its ranges.
+ */
+#ifndef TARN_NN_MODULE_H
+#define TARN_NN_MODULE_H
+
+#include "optim/optimizer.h"
+#include <tarn/nn.h>
+
+/* Values of the flat buffer: parameters in reverse order of registration, each padded with zeros to a multiple of 16; the
+ * frozen ones stand after all trainable ones. */
+int64_t tarn_module_flat_count(const tarn_module *module);      /* trainable, padding included */
+int64_t tarn_module_flat_total(const tarn_module *module);      /* with the frozen ones */
+float *tarn_module_flat_values(tarn_module *module);
+/* Stretches for the optimizer: neighbours with the same treatment are joined. *ranges is owned by the module. */
+int tarn_module_ranges(tarn_module *module, const tarn_optim_range **ranges);
+tarn_context *tarn_module_context(const tarn_module *module);
+const char *tarn_module_kind(const tarn_module *module);
+
+#endif

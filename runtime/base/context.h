@@ -1,0 +1,46 @@
+/* context.h - the inside of a tarn_context: what the rooms share. Made by tarn_init, ended by tarn_exit.
+ *
+ * Invariants: 1. the first error stays until it is cleared; 2. every field but the error and the log is written by the
+ * main thread outside steps only.
+ */
+#ifndef TARN_RUNTIME_CONTEXT_H
+#define TARN_RUNTIME_CONTEXT_H
+
+#include <pthread.h>
+#include <tarn/sys/op.h>
+
+struct tarn_comm;
+struct tarn_workers;
+struct tarn_registry;
+
+struct tarn_context {
+    struct tarn_comm *comm;       /* never NULL after a successful tarn_init */
+    struct tarn_workers *workers; /* made at the first use, see tarn_context_workers */
+    struct tarn_registry *registry;
+    tarn_isa isa;
+    int threads; /* 0: not yet chosen */
+    double start_seconds; /* monotonic clock at tarn_init */
+
+    pthread_mutex_t lock; /* guards what follows */
+    bool failed;
+    bool agreed; /* every rank knows of the error: finalising is safe */
+    tarn_error error;
+    char message[2048];
+    tarn_log_level log_level;
+    tarn_log_function *log;
+    void *log_user;
+};
+
+/* The workers, created on first use; NULL after recording an error. */
+struct tarn_workers *tarn_context_workers(tarn_context *context);
+/* Marks the recorded error as known to all ranks (the control word carried it). */
+void tarn_error_agree(tarn_context *context);
+/* Records an error with a message made elsewhere, by rank `rank`. The first one stays. */
+tarn_status tarn_error_record(tarn_context *context, tarn_status status, int rank, const char *file, int line,
+                              const char *message);
+/* Seconds of the monotonic clock. */
+double tarn_seconds(void);
+/* 2 for what the user wrote (argument, shape, config, unreadable input), 75 for TARN_STOPPED, 0 for TARN_OK, else 1. */
+int tarn_status_exit_code(tarn_status status);
+
+#endif

@@ -1,0 +1,34 @@
+/* worker.h - the threads of a rank, and the teams that share one shard's work.
+ *
+ * Invariants: 1. member 0 is the calling thread; 2. every worker sets MXCSR to round-to-nearest without FTZ/DAZ while it
+ * runs Tarn's work, and the caller's MXCSR is restored; 3. waiting spins briefly, then sleeps (threads may outnumber
+ * cores by far); 4. nothing here decides an order of summation.
+ */
+#ifndef TARN_RUNTIME_WORKER_H
+#define TARN_RUNTIME_WORKER_H
+
+#include <tarn/sys/op.h>
+
+typedef struct tarn_workers tarn_workers;
+
+tarn_status tarn_workers_create(tarn_workers **workers, tarn_context *context, int threads);
+void tarn_workers_destroy(tarn_workers *workers);
+int tarn_workers_count(const tarn_workers *workers);
+
+/* Runs fn(argument, member) on members 0..members-1 (at most count) at once and waits for all. */
+void tarn_workers_run(tarn_workers *workers, int members, void (*fn)(void *argument, int member), void *argument);
+/* The same in contiguous ranges of [0, count): fn(argument, begin, end, member); pieces are multiples of grain. */
+void tarn_workers_for(tarn_workers *workers, int64_t count, int64_t grain, tarn_team_function *fn, void *argument);
+/* Runs fn(argument, leader, team) on `leaders` threads; the remaining threads form their teams and serve tarn_team_for
+ * until all leaders are done. */
+void tarn_workers_run_teams(tarn_workers *workers, int leaders,
+                            void (*fn)(void *argument, int leader, tarn_team *team), void *argument);
+
+/* Cores this process may use (affinity mask). */
+int tarn_allowed_cores(void);
+
+/* Sets the floating-point environment Tarn's kernels assume and returns the caller's; give it back to restore. */
+unsigned tarn_float_environment_enter(void);
+void tarn_float_environment_leave(unsigned saved);
+
+#endif
