@@ -15,11 +15,16 @@ static inline float tarn_random_unit(uint32_t word)
 /* Streams of one seed that must not meet. */
 enum { TARN_STREAM_INIT = 1, TARN_STREAM_ORDER = 2, TARN_STREAM_SAMPLE = 3, TARN_STREAM_DROPOUT = 16 };
 
-/* n standard normal values of (seed, stream, index base): Box-Muller on portable log, sqrt, sin, cos. */
+/* Elements first .. first + n - 1 of the endless sequence (seed, stream): element i depends on (seed, stream, i) alone,
+ * so a tensor may be filled in parts, in any order, by any thread. Counter = (i / 4, stream), word i % 4. normal: scale
+ * * a standard normal value, Box-Muller (1958), no libm. |value| <= 6.67 * scale (32-bit words). uniform: scale * a
+ * multiple of 2^-23 in [-1, 1). */
 void tarn_random_normal(uint64_t seed, uint64_t stream, int64_t first, int64_t n, float scale, float *out);
 void tarn_random_uniform(uint64_t seed, uint64_t stream, int64_t first, int64_t n, float scale, float *out);
 
-/* A bijection of [0, n): balanced Feistel network of 12 rounds with cycle walking. */
+/* A bijection of [0, n), another for each (seed, epoch): balanced Feistel network of 12 rounds with cycle walking
+ * (Black and Rogaway 2002), at most 4 walks on average. n up to 2^63; n 0 and 1 map everything to 0. Positions must be
+ * below n. */
 typedef struct tarn_permutation {
     uint64_t n, mask;
     int half_bits;
