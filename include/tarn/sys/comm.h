@@ -20,6 +20,8 @@ struct tarn_comm {
     const char *name; /* "self", "mpi" */
     int rank, ranks;
     int local_rank, local_ranks; /* on this host */
+    int local_cores;             /* cores that the ranks of this host may use together (union of their affinity masks) */
+    const char *label;           /* what this rank waits for at the moment, for messages; NULL when unknown */
     tarn_context *context;
     tarn_status (*send)(tarn_comm *comm, const void *data, size_t bytes, int peer, int tag, tarn_request *request);
     tarn_status (*receive)(tarn_comm *comm, void *data, size_t bytes, int peer, int tag, tarn_request *request);
