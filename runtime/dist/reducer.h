@@ -29,7 +29,8 @@ typedef struct tarn_reducer_times {
     double bytes;           /* sent by this rank */
 } tarn_reducer_times;
 
-/* count values (a flat buffer), workers threads of this rank that run shards (leaders). bucket_bytes 0 = 4 MiB. */
+/* count values (a flat buffer), workers threads of this rank that run shards (leaders). bucket_bytes 0 = a
+ * sixteenth of the buffer, at least 256 KiB and at most 4 MiB. All memory is taken here. */
 tarn_status tarn_reducer_create(tarn_reducer **reducer, tarn_context *context, int shards, int64_t count, int leaders,
                                 size_t bucket_bytes);
 void tarn_reducer_destroy(tarn_reducer *reducer);
@@ -40,7 +41,8 @@ float *tarn_reducer_acquire(tarn_reducer *reducer, int shard);
 void tarn_reducer_ready(tarn_reducer *reducer, int shard, int64_t begin, int64_t end);
 /* Polls the communication; cheap, called between the ops of backward by leader 0's thread. */
 void tarn_reducer_poll(tarn_reducer *reducer);
-/* failed: the shard's gradient is to be taken as zeros. */
+/* failed: the shard's gradient is to be taken as zeros, in all buckets that ready has not completed. (Others may have
+ * left already; the control word makes every rank drop such a step.) */
 void tarn_reducer_release(tarn_reducer *reducer, int shard, bool failed);
 /* *gradient (count values, borrowed until the next begin) is the sum over all V shards. *sum_of_squares is the sum of
  * gradient[i]^2 as double partials over fixed blocks of 4096 values (16 strided lanes of double, 8-4-2-1), added in
