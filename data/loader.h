@@ -21,11 +21,11 @@ typedef struct tarn_rows {
 
 typedef struct tarn_loader_options {
     uint64_t seed;
-    int64_t batch;       /* samples of a global batch */
-    int64_t slots;       /* the parts a global batch is cut into: shards * accumulate, each batch / slots rows */
+    int64_t batch; /* samples of a global batch */
+    int64_t slots; /* the parts a global batch is cut into: shards * accumulate, each batch / slots rows */
     int64_t slot_begin, slot_end; /* those this rank reads */
-    bool evaluation;     /* in order, padded, no wrap */
-    bool prefetch;       /* a thread reads the next step while this one computes */
+    bool evaluation;              /* in order, padded, no wrap */
+    bool prefetch;                /* a thread reads the next step while this one computes */
 } tarn_loader_options;
 
 tarn_status tarn_loader_create(tarn_loader **loader, tarn_context *context, tarn_dataset *dataset,

@@ -1,0 +1,62 @@
+/* file.c - whole files into memory, and the digest of what was read.
+ */
+#include "data/dataset.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+tarn_status tarn_file_read_all(tarn_context *context, const char *path, uint8_t **bytes, int64_t *size)
+{
+    FILE *file = fopen(path, "rbe");
+    if (file == NULL)
+        return tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "%s: cannot open it: %s: check the path", path,
+                         strerror(errno));
+    size_t capacity = (size_t)1 << 16, used = 0;
+    uint8_t *buffer = malloc(capacity);
+    while (buffer != NULL) {
+        errno = 0;
+        size_t got = fread(buffer + used, 1, capacity - used, file);
+        used += got;
+        if (ferror(file)) {
+            int reason = errno;
+            fclose(file);
+            free(buffer);
+            return tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "%s: reading failed after %zu bytes: %s", path, used,
+                             strerror(reason));
+        }
+        if (got == 0) break;
+        if (used == capacity) {
+            uint8_t *grown = realloc(buffer, capacity * 2);
+            if (grown == NULL) free(buffer);
+            buffer = grown;
+            capacity *= 2;
+        }
+    }
+    fclose(file);
+    if (buffer == NULL)
+        return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "%s: no memory for more than %zu bytes of it", path,
+                         used);
+    *bytes = buffer;
+    *size = (int64_t)used;
+    return TARN_OK;
+}
+
+tarn_status tarn_data_digest(tarn_context *context, const void *first, size_t first_bytes, const void *second,
+                             size_t second_bytes, char out[TARN_DIGEST_TEXT_BYTES])
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    EVP_MD_CTX *state = EVP_MD_CTX_new();
+    bool done = state != NULL && EVP_DigestInit_ex(state, EVP_sha256(), NULL) == 1 &&
+                EVP_DigestUpdate(state, first, first_bytes) == 1 &&
+                (second_bytes == 0 || EVP_DigestUpdate(state, second, second_bytes) == 1) &&
+                EVP_DigestFinal_ex(state, digest, NULL) == 1;
+    EVP_MD_CTX_free(state);
+    if (!done)
+        return tarn_fail(context, TARN_ERROR_INTERNAL, TARN_HERE, "OpenSSL could not compute SHA-256 of the data");
+    memcpy(out, "sha256:", 7);
+    for (int i = 0; i < 32; i++) snprintf(out + 7 + 2 * i, 3, "%02x", digest[i]);
+    return TARN_OK;
+}
