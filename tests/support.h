@@ -127,6 +127,7 @@ __attribute__((unused)) static int tarn_test_mpirun(int ranks, const char *comma
     char *line = ranks > 0 ? tarn_test_format("exec mpirun --oversubscribe --bind-to none --timeout %d -n %d %s%s",
                                               TARN_TEST_SECONDS - 5, ranks, folder, command)
                            : tarn_test_format("exec %s%s", folder, command);
+    if (output) *output = NULL;
     int code = line ? tarn_test_run(line, TARN_TEST_SECONDS, output) : -1;
     free(line);
     return code;

@@ -41,9 +41,9 @@ tarn_status tarn_reducer_create(tarn_reducer **out, tarn_context *context, int s
     tarn_comm *comm = tarn_get_comm(context);
     if (shards < comm->ranks)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
-                         "%d shards cannot be given to %d ranks: every rank needs one; start at most %d ranks, or ask for %d "
-                         "shards or more",
-                         shards, comm->ranks, shards, comm->ranks);
+                         "%d ranks for %d shard%s: every rank needs a shard of its own; start at most %d rank%s, or ask for "
+                         "%d shards or more",
+                         comm->ranks, shards, shards == 1 ? "" : "s", shards, shards == 1 ? "" : "s", comm->ranks);
     if (count < 0 || leaders < 1)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "reducer of %lld values for %d leaders: both must be positive",
                          (long long)count, leaders);
