@@ -15,13 +15,13 @@ extern "C" {
 typedef struct tarn_dataset tarn_dataset;
 
 /* What a step receives: tensors of the step, rows beyond `samples - padding` are padding (targets -1 or weight 0). */
-typedef struct tarn_batch {
+struct tarn_batch {
     tarn_tensor *inputs;  /* (B, ...) */
     tarn_tensor *targets; /* (B, ...) */
     int64_t samples;      /* B, padding included */
     int64_t count;        /* valid targets: tokens of text, samples otherwise; what the loss is divided by, over all shards */
     int64_t first;        /* global position of row 0, for randomness */
-} tarn_batch;
+};
 
 /* Shape of one sample. */
 typedef struct tarn_sample_shape {

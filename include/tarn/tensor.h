@@ -18,6 +18,7 @@ extern "C" {
 
 typedef struct tarn_tensor tarn_tensor;
 typedef struct tarn_step tarn_step;
+typedef struct tarn_batch tarn_batch; /* data.h */
 
 /* ---- shape and value ------------------------------------------------------------------------------------------- */
 
@@ -57,6 +58,11 @@ TARN_API tarn_status tarn_step_open(tarn_step **step, tarn_context *context, con
 TARN_API tarn_status tarn_step_close(tarn_step *step);
 /* The status of the step so far. */
 TARN_API tarn_status tarn_step_status(const tarn_step *step);
+
+/* Ends a step that the trainer opened (or, like tarn_step_close, one of one's own), and returns its status. */
+TARN_API tarn_status tarn_step_end(tarn_step *step);
+/* The batch the trainer gave the step; NULL in a step of one's own. */
+TARN_API const tarn_batch *tarn_step_batch(const tarn_step *step);
 
 /* A leaf of the step that copies data: a constant, or (wants_gradient) a variable whose gradient can be read. */
 TARN_API tarn_tensor *tarn_leaf(tarn_step *step, tarn_dtype dtype, int ndim, const int64_t *shape, const void *data,

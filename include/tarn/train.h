@@ -92,8 +92,6 @@ TARN_API tarn_status tarn_trainer_create(tarn_trainer **trainer, tarn_context *c
 TARN_API bool tarn_trainer_next(tarn_trainer *trainer);
 /* The next shard (or micro-batch of it) of this rank, or NULL when the step has no more. */
 TARN_API tarn_step *tarn_step_begin(tarn_trainer *trainer);
-TARN_API const tarn_batch *tarn_step_batch(const tarn_step *step);
-TARN_API tarn_status tarn_step_end(tarn_step *step);
 /* Runs all shards of this rank on its threads with the options' loss: instead of the inner loop. */
 TARN_API tarn_status tarn_trainer_run_shards(tarn_trainer *trainer);
 TARN_API tarn_status tarn_optim_step(tarn_trainer *trainer);

@@ -1,10 +1,11 @@
 /* step.h - the inside of tensors and steps: the tape of one shard.
  *
  * Invariants
- *  1. A tensor header lives in its step's arena, its bytes in the step's pool (or with their owner, for leaves and views).
+ *  1. A tensor header lives in its step's arena, its bytes in the step's pool (or with their owner, for leaves and
+ * views).
  *  2. The tape lists nodes in order of application; backward walks it once, in reverse.
- *  3. A gradient buffer is allocated at its first write (overwrite), later writes add; the order of writes is the reverse
- *     order of application, so the bits do not depend on anything else.
+ *  3. A gradient buffer is allocated at its first write (overwrite), later writes add; the order of writes is the
+ * reverse order of application, so the bits do not depend on anything else.
  *  4. What no backward reads is freed when backward begins; what it reads, after its node has run.
  *  5. The first error of a step stays and makes every later op inert.
  */
@@ -13,12 +14,13 @@
 
 #include "runtime/base/arena.h"
 #include "runtime/base/pool.h"
-#include <tarn/data.h>
+#include <tarn/tensor.h>
 #include <tarn/sys/op.h>
 
 typedef struct tarn_node tarn_node;
 
-/* What a parameter's tensor points at: where its gradient goes in a shard's flat gradient buffer. Owned by the module. */
+/* What a parameter's tensor points at: where its gradient goes in a shard's flat gradient buffer. Owned by the module.
+ */
 typedef struct tarn_parameter_slot {
     int index;      /* dense number among the root module's trainable parameters; -1 = frozen */
     int64_t offset; /* in the flat buffer */
@@ -43,14 +45,14 @@ typedef void tarn_gradient_ready(void *user, const tarn_parameter_slot *slot);
 
 /* How the trainer opens the step of a shard. */
 typedef struct tarn_step_setup {
-    tarn_pool *pool;      /* of the worker; must outlive the step. NULL: the step makes its own */
+    tarn_pool *pool; /* of the worker; must outlive the step. NULL: the step makes its own */
     tarn_scratch *scratch;
     tarn_team *team;
     bool no_gradient;
     tarn_random_key random;
-    float *gradients;     /* the shard's flat gradient buffer, NULL: parameters get none */
-    bool accumulate;      /* a later micro-batch: add to what is there */
-    int parameters;       /* number of trainable parameters (slot->index below it) */
+    float *gradients; /* the shard's flat gradient buffer, NULL: parameters get none */
+    bool accumulate;  /* a later micro-batch: add to what is there */
+    int parameters;   /* number of trainable parameters (slot->index below it) */
     tarn_gradient_ready *ready;
     void (*poll)(void *user); /* called between the nodes of backward */
     void *user;
@@ -62,13 +64,16 @@ tarn_status tarn_step_free(tarn_step *step);
 const char *tarn_step_message(const tarn_step *step); /* of its first error; "" when there is none */
 void tarn_step_make_current(tarn_step *step);         /* of the calling thread */
 tarn_step *tarn_step_current(void);
+/* False in a no_gradient step and while a gradient rule runs. */
+bool tarn_step_is_recording(const tarn_step *step);
 /* A leaf over memory that outlives the step: no copy. */
 tarn_tensor *tarn_step_borrow(tarn_step *step, tarn_dtype dtype, int ndim, const int64_t *shape, const void *data);
 /* Records the first error of the step. */
 tarn_status tarn_step_fail(tarn_step *step, tarn_status status, const char *file, int line, const char *format, ...)
     TARN_PRINTF(5, 6);
 /* Attached by the trainer, so that tarn_step_batch and tarn_step_end find their way. */
-void tarn_step_set_owner(tarn_step *step, const tarn_batch *batch, void *owner, tarn_status (*end)(tarn_step *, void *));
+void tarn_step_set_owner(tarn_step *step, const tarn_batch *batch, void *owner,
+                         tarn_status (*end)(tarn_step *, void *));
 size_t tarn_step_peak_bytes(const tarn_step *step);
 /* Fills a parameter's tensor in place; storage belongs to the caller (modules). */
 void tarn_tensor_init_parameter(tarn_tensor *tensor, tarn_context *context, int ndim, const int64_t *shape, float *data,

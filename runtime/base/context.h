@@ -18,7 +18,7 @@ struct tarn_context {
     struct tarn_workers *workers; /* made at the first use, see tarn_context_workers */
     struct tarn_registry *registry;
     tarn_isa isa;
-    int threads; /* 0: not yet chosen */
+    int threads;          /* 0: not yet chosen */
     double start_seconds; /* monotonic clock at tarn_init */
 
     pthread_mutex_t lock; /* guards what follows */
@@ -31,6 +31,8 @@ struct tarn_context {
     void *log_user;
 };
 
+/* tarn_init without the built-in ops, which belong to a higher room (ops/init.c). */
+tarn_status tarn_context_open(tarn_context **context, int *argc, char ***argv);
 /* The workers, created on first use; NULL after recording an error. */
 struct tarn_workers *tarn_context_workers(tarn_context *context);
 /* Marks the recorded error as known to all ranks (the control word carried it). */

@@ -1,7 +1,7 @@
 /* pool.h - a caching pool of buffers for one worker, and its scratch memory.
  *
- * Buffers of equal size class are reused, so that a step touches the pages the last one touched. Not thread-safe: one pool
- * a worker. In debug builds freed buffers are poisoned with NaN patterns.
+ * Buffers of equal size class are reused, so that a step touches the pages the last one touched. Not thread-safe: one
+ * pool a worker. In debug builds freed buffers are poisoned with NaN patterns.
  */
 #ifndef TARN_RUNTIME_POOL_H
 #define TARN_RUNTIME_POOL_H

@@ -1,0 +1,55 @@
+/* tape.h - the tape behind step.h: nodes and the step itself, for the files of autograd alone. */
+#ifndef TARN_RUNTIME_TAPE_H
+#define TARN_RUNTIME_TAPE_H
+
+#include "runtime/autograd/step.h"
+
+/* One application of an op that backward will visit. */
+struct tarn_node {
+    tarn_node *previous; /* the tape is a list from the newest node to the oldest */
+    tarn_call call;      /* views as forward saw them; data of what backward does not read may be gone */
+    tarn_tensor *in[TARN_MAX_OPERANDS];
+    tarn_tensor *out;
+    tarn_buffer *pinned[2 * TARN_MAX_OPERANDS]; /* buffers backward reads: released when the node has run */
+    int pinned_count;
+};
+
+struct tarn_step {
+    tarn_context *context;
+    tarn_arena arena;
+    tarn_step_setup setup;
+    bool owns_pool, owns_scratch;
+    bool recording;
+    bool backward_done;
+    uint32_t next_stream; /* number of random ops so far */
+    tarn_node *newest;
+    struct tensor_list {
+        struct tensor_list *next;
+        tarn_tensor tensor;
+    } * tensors;                       /* every tensor of the step, to release its memory */
+    int *writers;                      /* per trainable parameter: gradient writers still to come */
+    bool *written;                     /* per trainable parameter: its range holds a gradient already */
+    const tarn_parameter_slot **slots; /* per trainable parameter some op used */
+    tarn_status status;
+    const char *file;
+    int line;
+    char message[1600];
+    tarn_tensor inert;
+    const tarn_batch *batch;
+    void *owner;
+    tarn_status (*end)(tarn_step *step, void *owner);
+    tarn_step *outer; /* the thread's current step before this one */
+};
+
+/* A tensor of the step with no memory yet; the step's inert tensor when memory is out. */
+tarn_tensor *tarn_step_tensor(tarn_step *step);
+/* Gives a contiguous tensor its memory. False (and an error recorded) when memory is out. */
+bool tarn_step_allocate(tarn_step *step, tarn_tensor *tensor);
+/* "in[0] (8, 64) f32, in[1] 'blocks.0.up.weight' (4, 64) f32" */
+void tarn_step_describe_inputs(const tarn_tensor *const *in, int inputs, char *out, size_t size);
+/* Double when any operand is, else float: what kernels are looked up by. */
+tarn_dtype tarn_call_dtype(const tarn_call *call);
+/* The slot's gradient range as a view. */
+tarn_view tarn_step_parameter_gradient(tarn_step *step, const tarn_tensor *parameter);
+
+#endif
