@@ -2,7 +2,8 @@
  *
  *   case_dist reduce V COUNT THREADS LEADERS BUCKET_BYTES [FAILED_SHARD [FAILED_RANK]]
  *       three steps of made-up gradients; every rank compares with the naive tree sum, rank 0 prints digests
- *   case_dist control | fail SHARD_A SHARD_B | diverge | agree RANK | abort | vanish | late | messages | binding THREADS
+ *   case_dist control | fail SHARD_A SHARD_B | diverge | agree RANK | abort | vanish | late | messages | binding
+ * THREADS
  *
  * A mismatch is reported on stderr and ends all ranks with exit code 9.
  */
@@ -19,14 +20,14 @@
 
 static tarn_context *context;
 
-#define CHECK(condition)                                                                                              \
-    do {                                                                                                              \
-        if (!(condition)) {                                                                                           \
-            fprintf(stderr, "rank %d, %s:%d: %s\n", tarn_rank(context), __FILE__, __LINE__, #condition);              \
-            if (tarn_get_error(context)) fprintf(stderr, "  %s\n", tarn_get_error(context)->message);                 \
-            tarn_get_comm(context)->abort(tarn_get_comm(context), 9);                                                 \
-            _exit(9);                                                                                                 \
-        }                                                                                                             \
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "rank %d, %s:%d: %s\n", tarn_rank(context), __FILE__, __LINE__, #condition);               \
+            if (tarn_get_error(context)) fprintf(stderr, "  %s\n", tarn_get_error(context)->message);                  \
+            tarn_get_comm(context)->abort(tarn_get_comm(context), 9);                                                  \
+            _exit(9);                                                                                                  \
+        }                                                                                                              \
     } while (0)
 
 static uint64_t mix(uint64_t z)
@@ -132,7 +133,8 @@ static int reduce(int argc, char **argv)
     if (argc > 7) c.failed_shard = atoi(argv[7]);
     if (argc > 8) c.failed_rank = atoi(argv[8]);
     CHECK(tarn_set_threads(context, threads) == TARN_OK);
-    if (tarn_agree(context, tarn_reducer_create(&c.reducer, context, c.shards, c.count, leaders, (size_t)atoll(argv[6])),
+    if (tarn_agree(context,
+                   tarn_reducer_create(&c.reducer, context, c.shards, c.count, leaders, (size_t)atoll(argv[6])),
                    "making the reducer"))
         return 0;
     tarn_workers *workers = tarn_context_workers(context);
@@ -160,7 +162,8 @@ static int reduce(int argc, char **argv)
         CHECK(squares == naive_squares(gradient, c.count));
         tarn_reducer_times times;
         tarn_reducer_get_times(c.reducer, &times);
-        CHECK(times.exposed_seconds >= 0 && times.exposed_seconds <= times.seconds && times.wait_seconds <= times.seconds);
+        CHECK(times.exposed_seconds >= 0 && times.exposed_seconds <= times.seconds &&
+              times.wait_seconds <= times.seconds);
         CHECK((times.bytes > 0) == (tarn_ranks(context) > 1 && c.count > 0));
         if (tarn_rank(context) == 0)
             printf("step %d digest %016" PRIx64 " squares %a\n", c.step, digest_of(gradient, c.count), squares);
@@ -295,7 +298,8 @@ static int messages(void)
     CHECK(!tarn_comm_or_all(comm, in, N, "or"));
     for (int i = 0; i < N; i++) CHECK(in[i] == (i < ranks ? 1000 + (uint64_t)i : 0));
     /* Uneven parts, that of rank 0 empty when there are several. */
-    for (int r = 0; r <= ranks; r++) offset[r] = r == ranks ? N * 8 : r <= 1 && ranks > 1 ? 0 : (int64_t)N * 8 / ranks * r + r;
+    for (int r = 0; r <= ranks; r++)
+        offset[r] = r == ranks ? N * 8 : r <= 1 && ranks > 1 ? 0 : (int64_t)N * 8 / ranks * r + r;
     offset[0] = 0;
     uint8_t *bytes = (uint8_t *)in;
     memset(bytes, 0xff, N * 8);
@@ -319,19 +323,30 @@ int main(int argc, char **argv)
 {
     if (tarn_init(&context, &argc, &argv) != TARN_OK) return tarn_exit(context);
     const char *name = argc > 1 ? argv[1] : "";
-    if (!strcmp(name, "reduce")) reduce(argc, argv);
-    else if (!strcmp(name, "control")) control_word();
-    else if (!strcmp(name, "fail") && argc > 3) control_fail(atoi(argv[2]), atoi(argv[3]));
-    else if (!strcmp(name, "diverge")) control_diverge();
-    else if (!strcmp(name, "agree") && argc > 2) agree(atoi(argv[2]));
-    else if (!strcmp(name, "vanish")) vanish();
-    else if (!strcmp(name, "late")) late();
-    else if (!strcmp(name, "messages")) messages();
-    else if (!strcmp(name, "binding") && argc > 2) tarn_comm_check_binding(context, atoi(argv[2]));
+    if (!strcmp(name, "reduce"))
+        reduce(argc, argv);
+    else if (!strcmp(name, "control"))
+        control_word();
+    else if (!strcmp(name, "fail") && argc > 3)
+        control_fail(atoi(argv[2]), atoi(argv[3]));
+    else if (!strcmp(name, "diverge"))
+        control_diverge();
+    else if (!strcmp(name, "agree") && argc > 2)
+        agree(atoi(argv[2]));
+    else if (!strcmp(name, "vanish"))
+        vanish();
+    else if (!strcmp(name, "late"))
+        late();
+    else if (!strcmp(name, "messages"))
+        messages();
+    else if (!strcmp(name, "binding") && argc > 2)
+        tarn_comm_check_binding(context, atoi(argv[2]));
     else if (!strcmp(name, "abort")) {
         /* An error of one rank alone: it leaves at once, nobody waits for it for ever. */
-        if (tarn_rank(context) == 1) tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "the disk of one rank is gone");
-        else tarn_comm_barrier(tarn_get_comm(context), "a barrier rank 1 never reaches");
+        if (tarn_rank(context) == 1)
+            tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "the disk of one rank is gone");
+        else
+            tarn_comm_barrier(tarn_get_comm(context), "a barrier rank 1 never reaches");
     } else {
         fprintf(stderr, "case_dist: no case '%s'\n", name);
         return 3;

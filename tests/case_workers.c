@@ -1,7 +1,7 @@
 /* case_workers.c - the thread pool: every member runs once, every index is covered once, teams serve their leaders.
  *
- * A plain program, so that it can run under -fsanitize=thread: all results are written without atomics on purpose, the pool
- * alone orders them. Prints "ok" and exits 0, or says what is wrong and exits 1.
+ * A plain program, so that it can run under -fsanitize=thread: all results are written without atomics on purpose, the
+ * pool alone orders them. Prints "ok" and exits 0, or says what is wrong and exits 1.
  */
 #include "runtime/worker/worker.h"
 
@@ -14,12 +14,12 @@
 #include <xmmintrin.h>
 #endif
 
-#define CHECK(condition)                                                                                              \
-    do {                                                                                                              \
-        if (!(condition)) {                                                                                           \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                           \
-            exit(1);                                                                                                  \
-        }                                                                                                             \
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                            \
+            exit(1);                                                                                                   \
+        }                                                                                                              \
     } while (0)
 
 #define COUNT 5000

@@ -1,6 +1,7 @@
 /* support.h - what tests share: temporary folders, running commands with a deadline, launching case programs on ranks.
  *
- * The programs of tests/case_*.c lie in TARN_BINARY_DIR/tests. Outputs are strings the caller frees. Nothing here asserts.
+ * The programs of tests/case_*.c lie in TARN_BINARY_DIR/tests. Outputs are strings the caller frees. Nothing here
+ * asserts.
  */
 #ifndef TARN_TESTS_SUPPORT_H
 #define TARN_TESTS_SUPPORT_H
@@ -88,8 +89,8 @@ __attribute__((unused)) static char *tarn_test_read(const char *path, size_t *by
     return text;
 }
 
-/* Runs a shell command under `timeout`; *output (unless NULL) gets stdout and stderr together. Returns its exit code, 124
- * or 137 when it ran too long, 128 + n when signal n ended it, -1 when it could not be started. */
+/* Runs a shell command under `timeout`; *output (unless NULL) gets stdout and stderr together. Returns its exit code,
+ * 124 or 137 when it ran too long, 128 + n when signal n ended it, -1 when it could not be started. */
 __attribute__((unused)) static int tarn_test_run(const char *command, int seconds, char **output)
 {
     if (output) *output = NULL;
@@ -114,8 +115,8 @@ __attribute__((unused)) static int tarn_test_run(const char *command, int second
 }
 
 #ifdef TARN_BINARY_DIR
-/* Runs "case_name arguments" of this build on `ranks` ranks, or without mpirun when ranks is 0; a command that begins with /
- * is taken as it stands. Environment: setenv before. Returns as tarn_test_run. */
+/* Runs "case_name arguments" of this build on `ranks` ranks, or without mpirun when ranks is 0; a command that begins
+ * with / is taken as it stands. Environment: setenv before. Returns as tarn_test_run. */
 __attribute__((unused)) static int tarn_test_mpirun(int ranks, const char *command, char **output)
 {
     /* MPI keeps memory until the end: leaks are looked for in single-process tests. */

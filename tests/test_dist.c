@@ -1,5 +1,5 @@
-/* test_dist.c - shards and the canonical tree; sums; then, on several ranks through case_dist: the reducer gives the same
- * bits whatever the ranks and threads, the control word decides alike everywhere, and no failure hangs. */
+/* test_dist.c - shards and the canonical tree; sums; then, on several ranks through case_dist: the reducer gives the
+ * same bits whatever the ranks and threads, the control word decides alike everywhere, and no failure hangs. */
 #include "runtime/base/context.h"
 #include "runtime/worker/worker.h"
 #include "runtime/dist/shards.h"
@@ -9,7 +9,8 @@
 
 #include <criterion/criterion.h>
 
-/* ---- shards ---------------------------------------------------------------------------------------------------------- */
+/* ---- shards
+ * ---------------------------------------------------------------------------------------------------------- */
 
 Test(shards, split_is_the_largest_power_of_two_below)
 {
@@ -70,7 +71,8 @@ Test(shards, subtrees_are_maximal_nodes_that_cover_the_range)
             }
 }
 
-/* ---- sums ------------------------------------------------------------------------------------------------------------ */
+/* ---- sums
+ * ------------------------------------------------------------------------------------------------------------ */
 
 Test(sums, tree_into_any_operand)
 {
@@ -83,7 +85,8 @@ Test(sums, tree_into_any_operand)
         float *operand[5];
         for (int k = 0; k < 5; k++) {
             operand[k] = values[k];
-            for (int i = 0; i < N; i++) values[k][i] = (float)((i * 7919 + k * 104729) % 1000003) * (k % 2 ? 1e-6f : 3.7f);
+            for (int i = 0; i < N; i++)
+                values[k][i] = (float)((i * 7919 + k * 104729) % 1000003) * (k % 2 ? 1e-6f : 3.7f);
         }
         for (int i = 0; i < N; i++)
             expected[i] = ((values[0][i] + values[1][i]) + values[2][i]) + (values[3][i] + values[4][i]);
@@ -107,15 +110,18 @@ Test(sums, squares_in_sixteen_lanes)
     cr_assert(tarn_sum_squares(values, 0) == 0);
 }
 
-/* ---- the choice of a comm -------------------------------------------------------------------------------------------- */
+/* ---- the choice of a comm
+ * -------------------------------------------------------------------------------------------- */
 
 Test(comm, slurm_step_without_pmi_names_the_remedy)
 {
     char *output;
-    int code = tarn_test_run("SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2 " TARN_BINARY_DIR "/tests/case_dist control", 20, &output);
+    int code =
+        tarn_test_run("SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2 " TARN_BINARY_DIR "/tests/case_dist control", 20, &output);
     cr_assert(code == 2 && strstr(output, "srun --mpi=pmix") && strstr(output, "mpirun"), "%d: %s", code, output);
     free(output);
-    code = tarn_test_run("SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=1 " TARN_BINARY_DIR "/tests/case_dist control", 20, &output);
+    code =
+        tarn_test_run("SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=1 " TARN_BINARY_DIR "/tests/case_dist control", 20, &output);
     cr_assert(code == 0, "%d: %s", code, output);
     free(output);
 }
@@ -130,7 +136,8 @@ Test(comm, every_operation, .timeout = 300)
     }
 }
 
-/* ---- the reducer ----------------------------------------------------------------------------------------------------- */
+/* ---- the reducer
+ * ----------------------------------------------------------------------------------------------------- */
 
 static void same_digests(int shards, long count, const int *ranks, int cases, const char *rest)
 {
@@ -145,8 +152,8 @@ static void same_digests(int shards, long count, const int *ranks, int cases, co
                                        threads == 4 ? 3 : threads, threads == 2 ? 16384 : 0, rest);
             char *output;
             code = tarn_test_mpirun(ranks[i], command, &output);
-            cr_assert(code == 0 && !strcmp(output, reference), "%d ranks: %s: %d: %s\nexpected %s", ranks[i], command, code,
-                      output, reference);
+            cr_assert(code == 0 && !strcmp(output, reference), "%d ranks: %s: %d: %s\nexpected %s", ranks[i], command,
+                      code, output, reference);
             free(output);
             free(command);
         }
@@ -188,7 +195,8 @@ Test(reducer, too_many_ranks_is_an_error_that_says_what_works, .timeout = 120)
 {
     char *output;
     int code = tarn_test_mpirun(3, "case_dist reduce 2 1000 1 1 0", &output);
-    cr_assert(code == 2 && strstr(output, "at most 2 rank") && strstr(output, "3 shards or more"), "%d: %s", code, output);
+    cr_assert(code == 2 && strstr(output, "at most 2 rank") && strstr(output, "3 shards or more"), "%d: %s", code,
+              output);
     free(output);
 }
 
@@ -201,7 +209,8 @@ Test(reducer, deadline_names_the_missing_rank, .timeout = 120)
     free(output);
 }
 
-/* ---- control word ---------------------------------------------------------------------------------------------------- */
+/* ---- control word
+ * ---------------------------------------------------------------------------------------------------- */
 
 Test(control, losses_and_flags_reach_everybody, .timeout = 300)
 {
@@ -244,7 +253,8 @@ Test(control, agreement_at_start_up, .timeout = 120)
 {
     char *output;
     int code = tarn_test_mpirun(3, "case_dist agree 1", &output);
-    cr_assert(code == 2 && occurrences(output, "tarn: rank 1: line 3: unknown key 'wdith'") == 1, "%d: %s", code, output);
+    cr_assert(code == 2 && occurrences(output, "tarn: rank 1: line 3: unknown key 'wdith'") == 1, "%d: %s", code,
+              output);
     free(output);
     code = tarn_test_mpirun(0, "case_dist agree 0", &output);
     cr_assert(code == 2 && strstr(output, "tarn: line 3: unknown key"), "%d: %s", code, output);
@@ -264,17 +274,18 @@ Test(control, deadline_of_a_barrier, .timeout = 120)
     char *output;
     setenv("TARN_COMM_TIMEOUT", "2", 1);
     int code = tarn_test_mpirun(3, "case_dist vanish", &output);
-    cr_assert(code == 1 && strstr(output, "the barrier of the test") && strstr(output, "TARN_COMM_TIMEOUT"), "%d: %s", code,
-              output);
+    cr_assert(code == 1 && strstr(output, "the barrier of the test") && strstr(output, "TARN_COMM_TIMEOUT"), "%d: %s",
+              code, output);
     free(output);
 }
 
 Test(control, binding_to_fewer_cores_is_told, .timeout = 120)
 {
     char *output;
-    int code = tarn_test_run("OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe --bind-to core "
-                             "--timeout 20 -n 1 " TARN_BINARY_DIR "/tests/case_dist binding 2",
-                             30, &output);
+    int code =
+        tarn_test_run("OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe --bind-to core "
+                      "--timeout 20 -n 1 " TARN_BINARY_DIR "/tests/case_dist binding 2",
+                      30, &output);
     /* A machine that allows no binding says so itself. */
     cr_assert(code != 0 || strstr(output, "--bind-to none") || tarn_allowed_cores() == 1, "%d: %s", code, output);
     free(output);
@@ -283,7 +294,8 @@ Test(control, binding_to_fewer_cores_is_told, .timeout = 120)
     free(output);
 }
 
-/* ---- workers --------------------------------------------------------------------------------------------------------- */
+/* ---- workers
+ * --------------------------------------------------------------------------------------------------------- */
 
 Test(workers, pool_and_teams, .timeout = 120)
 {

@@ -1,7 +1,7 @@
 /* comm.c - which comm a process gets, and waiting with a deadline.
  *
- * Invariant: no wait is endless. A peer that died, hangs or took another way shows as an error that names what was waited
- * for, after TARN_COMM_TIMEOUT seconds.
+ * Invariant: no wait is endless. A peer that died, hangs or took another way shows as an error that names what was
+ * waited for, after TARN_COMM_TIMEOUT seconds.
  */
 #include "runtime/comm/comm.h"
 #include "runtime/base/context.h"
@@ -44,10 +44,11 @@ tarn_status tarn_comm_open(tarn_comm **out, tarn_context *context, int *argc, ch
     }
     tarn_status status = tarn_comm_mpi_create(out, context, argc, argv);
     if (!status && ranks > (*out)->ranks)
-        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
-                         "the launcher started %d processes but MPI knows %d: launcher and MPI library do not fit together; "
-                         "start with the mpirun of the MPI that Tarn was built with, or with srun --mpi=pmix",
-                         ranks, (*out)->ranks);
+        return tarn_fail(
+            context, TARN_ERROR_CONFIG, TARN_HERE,
+            "the launcher started %d processes but MPI knows %d: launcher and MPI library do not fit together; "
+            "start with the mpirun of the MPI that Tarn was built with, or with srun --mpi=pmix",
+            ranks, (*out)->ranks);
     return status;
 }
 
@@ -62,17 +63,20 @@ void tarn_comm_check_binding(tarn_context *context, int threads)
     int wanted = threads > 0 ? threads : (int)(host / comm->local_ranks);
     if (allowed >= wanted) return;
     if (threads > 0)
-        tarn_log(context, TARN_LOG_WARN,
-                 "mpirun bound rank %d to %d core%s, so its %d threads take turns there: start with mpirun --bind-to none",
-                 comm->rank, allowed, allowed == 1 ? "" : "s", threads);
+        tarn_log(
+            context, TARN_LOG_WARN,
+            "mpirun bound rank %d to %d core%s, so its %d threads take turns there: start with mpirun --bind-to none",
+            comm->rank, allowed, allowed == 1 ? "" : "s", threads);
     else
         tarn_log(context, TARN_LOG_WARN,
-                 "mpirun bound rank %d to %d core%s of the host's %ld, which limits it to as many threads: start with mpirun "
+                 "mpirun bound rank %d to %d core%s of the host's %ld, which limits it to as many threads: start with "
+                 "mpirun "
                  "--bind-to none for more",
                  comm->rank, allowed, allowed == 1 ? "" : "s", host);
 }
 
-/* ---- waiting --------------------------------------------------------------------------------------------------------- */
+/* ---- waiting
+ * --------------------------------------------------------------------------------------------------------- */
 
 double tarn_comm_timeout(void)
 {
@@ -113,10 +117,11 @@ tarn_status tarn_comm_wait(tarn_comm *comm, tarn_request *request, const char *l
             timeout = tarn_comm_timeout();
         }
         if (now - begin < timeout) continue;
-        status = tarn_fail(comm->context, TARN_ERROR_COMM, TARN_HERE,
-                           "rank %d waited %.0f s for the other ranks at: %s. One of them has died, hangs, or took another "
-                           "way; a run with longer pauses sets TARN_COMM_TIMEOUT (seconds)",
-                           comm->rank, now - begin, label);
+        status =
+            tarn_fail(comm->context, TARN_ERROR_COMM, TARN_HERE,
+                      "rank %d waited %.0f s for the other ranks at: %s. One of them has died, hangs, or took another "
+                      "way; a run with longer pauses sets TARN_COMM_TIMEOUT (seconds)",
+                      comm->rank, now - begin, label);
         break;
     }
     comm->label = before;

@@ -1,8 +1,8 @@
 /* control.c - the control word, and agreement on a failure.
  *
- * Layout of the word (64-bit slots): flags; sequence, ~sequence, parameters, ~parameters (a bit set in both x and ~x differs
- * between ranks); V losses; V counts. Rare second round, which every rank enters because the ORed flags are the same: one
- * slot a rank with who failed, or with the hashes.
+ * Layout of the word (64-bit slots): flags; sequence, ~sequence, parameters, ~parameters (a bit set in both x and ~x
+ * differs between ranks); V losses; V counts. Rare second round, which every rank enters because the ORed flags are the
+ * same: one slot a rank with who failed, or with the hashes.
  */
 #include "runtime/dist/control.h"
 #include "runtime/base/context.h"
@@ -101,10 +101,11 @@ void tarn_control_set_hashes(tarn_control *control, uint64_t sequence, uint64_t 
     control->word[WORD_NOT_PARAMETERS] = parameters ? ~parameters : 0;
 }
 
-/* ---- agreement on a failure ------------------------------------------------------------------------------------------ */
+/* ---- agreement on a failure
+ * ------------------------------------------------------------------------------------------ */
 
-/* Second round after some rank failed. Every rank passes its status (TARN_OK: not failed) and shard; all record the error of
- * the lowest shard, of the lowest rank among equals, and return its status. */
+/* Second round after some rank failed. Every rank passes its status (TARN_OK: not failed) and shard; all record the
+ * error of the lowest shard, of the lowest rank among equals, and return its status. */
 static tarn_status agree_on_failure(tarn_context *context, tarn_status status, int shard, const char *label)
 {
     tarn_comm *comm = tarn_get_comm(context);
@@ -115,7 +116,8 @@ static tarn_status agree_on_failure(tarn_context *context, tarn_status status, i
         return status;
     }
     uint64_t *slots = calloc((size_t)comm->ranks, sizeof *slots);
-    if (!slots) return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "no memory to agree on a failure at: %s", label);
+    if (!slots)
+        return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "no memory to agree on a failure at: %s", label);
     if (status) slots[comm->rank] = ((uint64_t)(uint32_t)shard << 8 | (uint64_t)status) + 1;
     tarn_status result = tarn_comm_or_all(comm, slots, comm->ranks, label);
     int failed = -1;
@@ -157,7 +159,8 @@ tarn_status tarn_agree(tarn_context *context, tarn_status status, const char *la
     return flags ? agree_on_failure(context, status, INT_MAX, label) : TARN_OK;
 }
 
-/* ---- the exchange ---------------------------------------------------------------------------------------------------- */
+/* ---- the exchange
+ * ---------------------------------------------------------------------------------------------------- */
 
 static bool differs(const uint64_t *word, int slot)
 {
@@ -181,7 +184,8 @@ static int name_minority(const uint64_t *value, int ranks, char *names, size_t s
     for (int i = 0; i < ranks; i++) {
         if (!value[i] || value[i] == value[best]) continue;
         if (first < 0) first = i;
-        if (named++ < 8 && used + 16 < size) used += (size_t)snprintf(names + used, size - used, "%s%d", used ? ", " : "", i);
+        if (named++ < 8 && used + 16 < size)
+            used += (size_t)snprintf(names + used, size - used, "%s%d", used ? ", " : "", i);
     }
     if (named > 8) snprintf(names + used, size - used, " and %d more", named - 8);
     return first;
@@ -192,7 +196,8 @@ static tarn_status report_divergence(tarn_control *control, uint64_t sequence, u
     tarn_comm *comm = control->comm;
     int ranks = comm->ranks;
     uint64_t *all = calloc(2 * (size_t)ranks, sizeof *all);
-    if (!all) return tarn_fail(control->context, TARN_ERROR_MEMORY, TARN_HERE, "no memory to compare ranks at: %s", label);
+    if (!all)
+        return tarn_fail(control->context, TARN_ERROR_MEMORY, TARN_HERE, "no memory to compare ranks at: %s", label);
     all[comm->rank] = sequence;
     all[ranks + comm->rank] = parameters;
     tarn_status status = tarn_comm_or_all(comm, all, 2 * ranks, label);
@@ -201,16 +206,19 @@ static tarn_status report_divergence(tarn_control *control, uint64_t sequence, u
         bool in_sequence = differs(control->word, WORD_SEQUENCE);
         int first = name_minority(in_sequence ? all : all + ranks, ranks, names, sizeof names);
         if (in_sequence)
-            snprintf(message, sizeof message,
-                     "rank %d: %s: its collective calls differ from those of the other ranks (ranks that differ: %s). Every "
-                     "rank must make the same calls of the library in the same order",
-                     first, label, names);
+            snprintf(
+                message, sizeof message,
+                "rank %d: %s: its collective calls differ from those of the other ranks (ranks that differ: %s). Every "
+                "rank must make the same calls of the library in the same order",
+                first, label, names);
         else
-            snprintf(message, sizeof message,
-                     "rank %d: %s: its parameters differ from those of the other ranks (ranks that differ: %s). The machine or "
-                     "a kernel computed wrongly, or the program changed parameters on one rank alone; resume from the last "
-                     "checkpoint",
-                     first, label, names);
+            snprintf(
+                message, sizeof message,
+                "rank %d: %s: its parameters differ from those of the other ranks (ranks that differ: %s). The machine "
+                "or "
+                "a kernel computed wrongly, or the program changed parameters on one rank alone; resume from the last "
+                "checkpoint",
+                first, label, names);
         status = tarn_error_record(control->context, TARN_ERROR_COMM, first, __FILE__, __LINE__, message);
         tarn_error_agree(control->context);
     }

@@ -1,7 +1,9 @@
-/* control.h - the control word: what all ranks must agree on in a step, in one small all-reduce of 64-bit slots under OR.
+/* control.h - the control word: what all ranks must agree on in a step, in one small all-reduce of 64-bit slots under
+ * OR.
  *
- * Invariants: 1. a value slot is non-zero on at most one rank, flags are ORed: OR is exact for both; 2. after the exchange
- * every rank takes the same decisions; 3. start-up stages use it too: a rank that failed says so there and no rank waits.
+ * Invariants: 1. a value slot is non-zero on at most one rank, flags are ORed: OR is exact for both; 2. after the
+ * exchange every rank takes the same decisions; 3. start-up stages use it too: a rank that failed says so there and no
+ * rank waits.
  */
 #ifndef TARN_RUNTIME_CONTROL_H
 #define TARN_RUNTIME_CONTROL_H
@@ -10,13 +12,13 @@
 
 typedef struct tarn_control tarn_control;
 
-enum { /* flags */
-    TARN_CONTROL_STOP = 1u << 0,       /* a signal arrived somewhere */
-    TARN_CONTROL_EXHAUSTED = 1u << 1,  /* no more data */
-    TARN_CONTROL_NONFINITE = 1u << 2,  /* a loss or gradient is not finite */
-    TARN_CONTROL_FAILED = 1u << 3,     /* some rank failed: its status, shard and message follow */
-    TARN_CONTROL_CHECKPOINT = 1u << 4, /* somebody asks for a checkpoint */
-    TARN_CONTROL_DIVERGED = 1u << 5    /* the sequence or parameter hashes of the ranks differ (set by the exchange) */
+enum {                                    /* flags */
+       TARN_CONTROL_STOP = 1u << 0,       /* a signal arrived somewhere */
+       TARN_CONTROL_EXHAUSTED = 1u << 1,  /* no more data */
+       TARN_CONTROL_NONFINITE = 1u << 2,  /* a loss or gradient is not finite */
+       TARN_CONTROL_FAILED = 1u << 3,     /* some rank failed: its status, shard and message follow */
+       TARN_CONTROL_CHECKPOINT = 1u << 4, /* somebody asks for a checkpoint */
+       TARN_CONTROL_DIVERGED = 1u << 5 /* the sequence or parameter hashes of the ranks differ (set by the exchange) */
 };
 
 tarn_status tarn_control_create(tarn_control **control, tarn_context *context, int shards);
@@ -27,19 +29,20 @@ void tarn_control_raise(tarn_control *control, uint32_t flags);
 /* This rank failed in shard (V when in none); the context's recorded error supplies status and message. */
 void tarn_control_fail(tarn_control *control, int shard, tarn_status status);
 void tarn_control_set_loss(tarn_control *control, int shard, double loss_sum, int64_t count);
-/* Hashes every rank must have equal (0 = not given): the sequence of collective calls, the parameters after the last step. */
+/* Hashes every rank must have equal (0 = not given): the sequence of collective calls, the parameters after the last
+ * step. */
 void tarn_control_set_hashes(tarn_control *control, uint64_t sequence, uint64_t parameters);
 /* The one all-reduce. After TARN_CONTROL_FAILED the lowest failed shard's rank broadcasts its message; every rank then
- * records the same error (tarn_error_record, tarn_error_agree) and the exchange returns that status. A hash that differs
- * is an error that names the minority rank. `label` names the stage ("step 17", "opening the data"). */
+ * records the same error (tarn_error_record, tarn_error_agree) and the exchange returns that status. A hash that
+ * differs is an error that names the minority rank. `label` names the stage ("step 17", "opening the data"). */
 tarn_status tarn_control_exchange(tarn_control *control, const char *label);
 uint32_t tarn_control_flags(const tarn_control *control);
 /* Sum of the shards' losses in index order, and of their counts. */
 void tarn_control_loss(const tarn_control *control, double *loss_sum, int64_t *count);
 double tarn_control_seconds(const tarn_control *control, double *wait_seconds); /* of the last exchange */
 
-/* For stages outside steps (opening files, building): every rank passes its status; all get the first failure's status and
- * message. */
+/* For stages outside steps (opening files, building): every rank passes its status; all get the first failure's status
+ * and message. */
 tarn_status tarn_agree(tarn_context *context, tarn_status status, const char *label);
 
 #endif

@@ -1,11 +1,13 @@
 /* exchange.c - the sum over ranks: owner computes.
  *
- * A segment is cut into one slice a rank. Each rank sends its items' values of a slice to the slice's owner; the owner adds
- * all items along the canonical tree, takes the sums of squares while the result is in cache, and gives both to everybody.
+ * A segment is cut into one slice a rank. Each rank sends its items' values of a slice to the slice's owner; the owner
+ * adds all items along the canonical tree, takes the sums of squares while the result is in cache, and gives both to
+ * everybody.
  *
  * Invariants: 1. segments start in order, at most TARN_REDUCER_WINDOW at once, so the lowest unfinished segment always
- * advances and no order of readiness can block; 2. between two ranks, messages of one kind of one segment have their own tag
- * and the same order on both sides; 3. a slice is received in place only after this rank's own items of it have been sent;
+ * advances and no order of readiness can block; 2. between two ranks, messages of one kind of one segment have their
+ * own tag and the same order on both sides; 3. a slice is received in place only after this rank's own items of it have
+ * been sent;
  * 4. nothing here blocks.
  */
 #include "runtime/dist/reducer_internal.h"
@@ -24,7 +26,8 @@ static int tag_of(int segment, int kind)
 }
 
 /* The slice of a segment that `rank` owns: whole blocks, except for the end of the buffer. May be empty. */
-static void slice_of(const tarn_reducer *reducer, const reducer_segment *segment, int rank, int64_t *begin, int64_t *end)
+static void slice_of(const tarn_reducer *reducer, const reducer_segment *segment, int rank, int64_t *begin,
+                     int64_t *end)
 {
     int64_t blocks = (segment->end - segment->begin + TARN_SUM_BLOCK - 1) / TARN_SUM_BLOCK;
     *begin = segment->begin + blocks * rank / reducer->ranks * TARN_SUM_BLOCK;
@@ -38,7 +41,8 @@ static int64_t blocks_of(int64_t begin, int64_t end)
     return (end - begin + TARN_SUM_BLOCK - 1) / TARN_SUM_BLOCK;
 }
 
-/* ---- building -------------------------------------------------------------------------------------------------------- */
+/* ---- building
+ * -------------------------------------------------------------------------------------------------------- */
 
 static bool requests_create(reducer_requests *requests, int capacity)
 {
@@ -98,7 +102,8 @@ void tarn_reducer_exchange_begin(tarn_reducer *reducer)
     reducer->next_segment = reducer->done_segments = 0;
 }
 
-/* ---- starting messages ----------------------------------------------------------------------------------------------- */
+/* ---- starting messages
+ * ----------------------------------------------------------------------------------------------- */
 
 static bool start(tarn_reducer *reducer, reducer_requests *requests, bool sending, void *data, size_t bytes, int peer,
                   int tag)
@@ -132,7 +137,8 @@ static void start_segment(tarn_reducer *reducer, reducer_slot *slot, int index)
         const reducer_item *item = &reducer->item[i];
         slot->operand[i] = item->rank == reducer->rank ? item->buffer + begin : staging;
         if (item->rank == reducer->rank || begin == end) continue;
-        if (!start(reducer, &slot->receive, false, staging, sizeof(float) * (size_t)(end - begin), item->rank, tag)) return;
+        if (!start(reducer, &slot->receive, false, staging, sizeof(float) * (size_t)(end - begin), item->rank, tag))
+            return;
         staging += end - begin;
     }
     for (int d = 1; d < reducer->ranks; d++) {
@@ -198,7 +204,8 @@ static void take(tarn_reducer *reducer, reducer_slot *slot)
     }
 }
 
-/* ---- progress -------------------------------------------------------------------------------------------------------- */
+/* ---- progress
+ * -------------------------------------------------------------------------------------------------------- */
 
 static bool advance(tarn_reducer *reducer, reducer_requests *requests)
 {
@@ -274,10 +281,11 @@ static tarn_status too_late(tarn_reducer *reducer, double seconds)
             peer = reducer->item[i].rank;
     char who[32] = "the other ranks";
     if (peer >= 0) snprintf(who, sizeof who, "rank %d", peer);
-    return tarn_fail(reducer->context, TARN_ERROR_COMM, TARN_HERE,
-                     "rank %d waited %.0f s for %s at: reducing the gradients (segment %d of %d). It has died, hangs, or took "
-                     "another way; a run with longer pauses sets TARN_COMM_TIMEOUT (seconds)",
-                     reducer->rank, seconds, who, oldest + 1, reducer->segments);
+    return tarn_fail(
+        reducer->context, TARN_ERROR_COMM, TARN_HERE,
+        "rank %d waited %.0f s for %s at: reducing the gradients (segment %d of %d). It has died, hangs, or took "
+        "another way; a run with longer pauses sets TARN_COMM_TIMEOUT (seconds)",
+        reducer->rank, seconds, who, oldest + 1, reducer->segments);
 }
 
 tarn_status tarn_reducer_exchange_finish(tarn_reducer *reducer, tarn_workers *workers)

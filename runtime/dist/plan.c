@@ -1,7 +1,8 @@
 /* plan.c - everything about a reduction that does not change from step to step.
  *
- * A leader's buffers follow from its range of shards alone: it keeps a stack of finished subtrees, and a shard that closes
- * one or several of them is merged at once. The stack is played through here, so that a step allocates and decides nothing.
+ * A leader's buffers follow from its range of shards alone: it keeps a stack of finished subtrees, and a shard that
+ * closes one or several of them is merged at once. The stack is played through here, so that a step allocates and
+ * decides nothing.
  */
 #include "runtime/dist/reducer_internal.h"
 
@@ -16,9 +17,12 @@ static bool are_siblings(int shards, tarn_shard_range left, tarn_shard_range rig
     while (end - begin >= 2) {
         int split = tarn_shards_split(begin, end);
         if (begin == left.begin && end == right.end) return split == left.end && split == right.begin;
-        if (right.end <= split) end = split;
-        else if (split <= left.begin) begin = split;
-        else return false;
+        if (right.end <= split)
+            end = split;
+        else if (split <= left.begin)
+            begin = split;
+        else
+            return false;
     }
     return false;
 }

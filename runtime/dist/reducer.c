@@ -1,8 +1,8 @@
 /* reducer.c - the life of a step's reduction: see reducer.h, and reducer_internal.h for the words.
  *
- * Who adds what: a leader merges its own shards bucket by bucket as they become ready, while the values are in its cache.
- * Several leaders' pieces are added by the leader that comes last to a bucket when the ranks wait for it, and by all workers
- * at the end when there is one rank. Sums over ranks are exchange.c's.
+ * Who adds what: a leader merges its own shards bucket by bucket as they become ready, while the values are in its
+ * cache. Several leaders' pieces are added by the leader that comes last to a bucket when the ranks wait for it, and by
+ * all workers at the end when there is one rank. Sums over ranks are exchange.c's.
  */
 #include "runtime/dist/reducer_internal.h"
 #include "runtime/base/context.h"
@@ -19,7 +19,8 @@ static void bucket_range(const tarn_reducer *reducer, int bucket, int64_t *begin
     *end = *begin + reducer->bucket_values < reducer->count ? *begin + reducer->bucket_values : reducer->count;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------------ */
+/* ---- life
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static void choose_buckets(tarn_reducer *reducer, size_t bytes)
 {
@@ -40,13 +41,14 @@ tarn_status tarn_reducer_create(tarn_reducer **out, tarn_context *context, int s
     *out = NULL;
     tarn_comm *comm = tarn_get_comm(context);
     if (shards < comm->ranks)
-        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
-                         "%d ranks for %d shard%s: every rank needs a shard of its own; start at most %d rank%s, or ask for "
-                         "%d shards or more",
-                         comm->ranks, shards, shards == 1 ? "" : "s", shards, shards == 1 ? "" : "s", comm->ranks);
+        return tarn_fail(
+            context, TARN_ERROR_ARGUMENT, TARN_HERE,
+            "%d ranks for %d shard%s: every rank needs a shard of its own; start at most %d rank%s, or ask for "
+            "%d shards or more",
+            comm->ranks, shards, shards == 1 ? "" : "s", shards, shards == 1 ? "" : "s", comm->ranks);
     if (count < 0 || leaders < 1)
-        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "reducer of %lld values for %d leaders: both must be positive",
-                         (long long)count, leaders);
+        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
+                         "reducer of %lld values for %d leaders: both must be positive", (long long)count, leaders);
     tarn_reducer *reducer = calloc(1, sizeof *reducer);
     if (!reducer) goto no_memory;
     reducer->context = context;
@@ -69,9 +71,10 @@ tarn_status tarn_reducer_create(tarn_reducer **out, tarn_context *context, int s
     return TARN_OK;
 no_memory:
     tarn_reducer_destroy(reducer);
-    return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE,
-                     "no memory for the gradients of %lld parameters: use fewer threads or shards per rank, or more ranks",
-                     (long long)count);
+    return tarn_fail(
+        context, TARN_ERROR_MEMORY, TARN_HERE,
+        "no memory for the gradients of %lld parameters: use fewer threads or shards per rank, or more ranks",
+        (long long)count);
 }
 
 void tarn_reducer_destroy(tarn_reducer *reducer)
@@ -95,7 +98,8 @@ tarn_status tarn_reducer_begin(tarn_reducer *reducer)
 {
     if (reducer->status) return reducer->status;
     if (reducer->begun)
-        return tarn_fail(reducer->context, TARN_ERROR_STATE, TARN_HERE, "a reduction begins before the last one was finished");
+        return tarn_fail(reducer->context, TARN_ERROR_STATE, TARN_HERE,
+                         "a reduction begins before the last one was finished");
     reducer->begun = true;
     for (int l = 0; l < reducer->leaders; l++) {
         reducer_leader *leader = &reducer->leader[l];
@@ -112,7 +116,8 @@ tarn_status tarn_reducer_begin(tarn_reducer *reducer)
     return TARN_OK;
 }
 
-/* ---- shards ---------------------------------------------------------------------------------------------------------- */
+/* ---- shards
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static reducer_shard *shard_at(tarn_reducer *reducer, int shard)
 {
@@ -126,8 +131,8 @@ float *tarn_reducer_acquire(tarn_reducer *reducer, int shard)
     reducer_leader *leader = plan ? &reducer->leader[plan->leader] : NULL;
     if (!leader || leader->running || leader->next != shard) {
         tarn_fail(reducer->context, TARN_ERROR_INTERNAL, TARN_HERE,
-                  "shard %d is acquired out of turn (this rank runs shards %d to %d, each leader in ascending order)", shard,
-                  reducer->range.begin, reducer->range.end - 1);
+                  "shard %d is acquired out of turn (this rank runs shards %d to %d, each leader in ascending order)",
+                  shard, reducer->range.begin, reducer->range.end - 1);
         return NULL;
     }
     leader->running = true;
@@ -219,7 +224,8 @@ void tarn_reducer_release(tarn_reducer *reducer, int shard, bool failed)
     if (plan->leader == 0) tarn_reducer_poll(reducer);
 }
 
-/* ---- the end --------------------------------------------------------------------------------------------------------- */
+/* ---- the end
+ * --------------------------------------------------------------------------------------------------------- */
 
 /* Shards that were never run (the rank failed before) count as zeros: the other ranks wait for them. */
 static void release_missing(tarn_reducer *reducer)
@@ -228,7 +234,8 @@ static void release_missing(tarn_reducer *reducer)
         reducer_leader *leader = &reducer->leader[l];
         while (leader->next < leader->range.end) {
             int shard = leader->next;
-            if (leader->running || tarn_reducer_acquire(reducer, shard)) release(reducer, shard_at(reducer, shard), true);
+            if (leader->running || tarn_reducer_acquire(reducer, shard))
+                release(reducer, shard_at(reducer, shard), true);
         }
     }
 }
@@ -251,8 +258,10 @@ tarn_status tarn_reducer_finish(tarn_reducer *reducer, float **gradient, double 
     double since = tarn_seconds();
     release_missing(reducer);
     tarn_workers *workers = tarn_threads(reducer->context) > 1 ? tarn_context_workers(reducer->context) : NULL;
-    if (reducer->ranks > 1) tarn_reducer_exchange_finish(reducer, workers);
-    else if (reducer->leaders > 1) tarn_workers_for(workers, reducer->count, 4 * TARN_SUM_BLOCK, sum_leaders, reducer);
+    if (reducer->ranks > 1)
+        tarn_reducer_exchange_finish(reducer, workers);
+    else if (reducer->leaders > 1)
+        tarn_workers_for(workers, reducer->count, 4 * TARN_SUM_BLOCK, sum_leaders, reducer);
     if (!reducer->status) {
         *gradient = reducer->item[reducer->first_item].buffer;
         for (int64_t block = 0; block < reducer->blocks; block++) *sum_of_squares += reducer->squares[block];

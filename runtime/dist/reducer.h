@@ -1,5 +1,5 @@
-/* reducer.h - sums the gradients of V shards over threads and ranks along the canonical tree, bucket by bucket, beginning
- * during backward.
+/* reducer.h - sums the gradients of V shards over threads and ranks along the canonical tree, bucket by bucket,
+ * beginning during backward.
  *
  * Life of a step:
  *   tarn_reducer_begin                                    main thread
@@ -10,8 +10,8 @@
  * Shards of a rank must be acquired in ascending order within each worker, and worker w of W runs the shards
  * tarn_reducer_plan gives it, so that few buffers live at once (log2(V/P)+2 a worker).
  *
- * Invariants: 1. the bits depend on V alone; 2. every wait polls with a label and a deadline; 3. only one thread talks to
- * the comm (the one that runs worker 0; others enqueue); 4. a rank whose step failed still takes part, with zeros.
+ * Invariants: 1. the bits depend on V alone; 2. every wait polls with a label and a deadline; 3. only one thread talks
+ * to the comm (the one that runs worker 0; others enqueue); 4. a rank whose step failed still takes part, with zeros.
  */
 #ifndef TARN_RUNTIME_REDUCER_H
 #define TARN_RUNTIME_REDUCER_H

@@ -5,8 +5,8 @@
  *   reducer.c   the life of a step
  *
  * Words: a *piece* is a subtree whose sum a leader holds at the end of its shards; an *item* is a maximal subtree of a
- * rank's shards, made of pieces; a *bucket* is the range that becomes ready at once; a *segment* is the part of a bucket
- * that travels at once, cut into one *slice* a rank, which that rank owns.
+ * rank's shards, made of pieces; a *bucket* is the range that becomes ready at once; a *segment* is the part of a
+ * bucket that travels at once, cut into one *slice* a rank, which that rank owns.
  */
 #ifndef TARN_RUNTIME_DIST_REDUCER_INTERNAL_H
 #define TARN_RUNTIME_DIST_REDUCER_INTERNAL_H
@@ -17,10 +17,10 @@
 #include <stdatomic.h>
 
 /* Segments under way at once. */
-#define TARN_REDUCER_WINDOW      4
+#define TARN_REDUCER_WINDOW 4
 /* Largest slice, in values: 1 MiB. */
-#define TARN_REDUCER_SLICE       (256 * 1024)
-#define TARN_REDUCER_MAX_MERGES  34
+#define TARN_REDUCER_SLICE      (256 * 1024)
+#define TARN_REDUCER_MAX_MERGES 34
 
 /* A local shard: where its gradient goes, and what becomes whole with it: operand[0] += operand[1] + ..., nested to the
  * right, the shard's own buffer last. */
@@ -39,16 +39,16 @@ typedef struct reducer_piece {
 
 typedef struct reducer_leader {
     _Alignas(64) tarn_shard_range range;
-    int next;                /* the shard to be acquired next */
-    bool running;            /* it has been acquired */
-    int64_t *left;           /* of each bucket: values not yet ready in the running shard */
+    int next;                     /* the shard to be acquired next */
+    bool running;                 /* it has been acquired */
+    int64_t *left;                /* of each bucket: values not yet ready in the running shard */
     double seconds, late_seconds; /* merging; of this, in the last release */
 } reducer_leader;
 
 typedef struct reducer_item {
     tarn_shard_range range;
     int rank;
-    float *buffer;   /* of an item of this rank: its first operand, which becomes the sum */
+    float *buffer;      /* of an item of this rank: its first operand, which becomes the sum */
     tarn_sum_tree tree; /* over the pieces; of an item of this rank */
     float **operand;
 } reducer_item;
@@ -66,9 +66,9 @@ typedef struct reducer_requests {
 
 /* A segment under way. */
 typedef struct reducer_slot {
-    int segment; /* -1: none */
-    float *staging;  /* peers' items of the slice this rank owns */
-    float **operand; /* all items of this slice, in tree order */
+    int segment;                    /* -1: none */
+    float *staging;                 /* peers' items of the slice this rank owns */
+    float **operand;                /* all items of this slice, in tree order */
     reducer_requests receive, send; /* items, to their owners */
     reducer_requests give, take;    /* finished slices and their sums of squares, from their owners */
     bool combined, taking;
@@ -116,7 +116,8 @@ void tarn_reducer_plan_free(tarn_reducer *reducer);
 bool tarn_reducer_exchange_build(tarn_reducer *reducer);
 void tarn_reducer_exchange_free(tarn_reducer *reducer);
 void tarn_reducer_exchange_begin(tarn_reducer *reducer);
-/* Starts what is ready, finishes what has arrived. True when anything moved. `workers` may share sums; NULL = this thread. */
+/* Starts what is ready, finishes what has arrived. True when anything moved. `workers` may share sums; NULL = this
+ * thread. */
 bool tarn_reducer_exchange_progress(tarn_reducer *reducer, tarn_workers *workers);
 /* Until all segments are done, or an error, or the deadline. */
 tarn_status tarn_reducer_exchange_finish(tarn_reducer *reducer, tarn_workers *workers);

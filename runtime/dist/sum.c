@@ -1,5 +1,6 @@
-/* sum.c - see sum.h. Plain loops that compilers vectorise; elementwise additions and 16 explicit lanes leave them no freedom
- * that would show in the bits (the product of two floats is exact in double, so even a fused multiply-add changes nothing). */
+/* sum.c - see sum.h. Plain loops that compilers vectorise; elementwise additions and 16 explicit lanes leave them no
+ * freedom that would show in the bits (the product of two floats is exact in double, so even a fused multiply-add
+ * changes nothing). */
 #include "runtime/dist/sum.h"
 
 #include <stdbool.h>
@@ -7,7 +8,7 @@
 
 #define TARN_SUM_LANES 16
 /* Intermediate sums of the tree stay in the first-level cache. */
-#define TARN_SUM_TILE  1024
+#define TARN_SUM_TILE 1024
 
 static void add_to(float *restrict left, const float *restrict right, int64_t count)
 {
@@ -36,9 +37,12 @@ static void sum_tile(const tarn_sum_tree *tree, float *const *operand, float *ou
         }
         top--;
         float *to = i + 1 == tree->length ? out + begin : scratch[top - 1];
-        if (stack[top - 1] == to) add_to(to, stack[top], count);
-        else if (stack[top] == to) add_before(to, stack[top - 1], count);
-        else add(to, stack[top - 1], stack[top], count);
+        if (stack[top - 1] == to)
+            add_to(to, stack[top], count);
+        else if (stack[top] == to)
+            add_before(to, stack[top - 1], count);
+        else
+            add(to, stack[top - 1], stack[top], count);
         stack[top - 1] = to;
     }
     if (stack[0] != out + begin) memcpy(out + begin, stack[0], sizeof(float) * (size_t)count);
@@ -65,8 +69,10 @@ void tarn_sum_along(const tarn_sum_tree *tree, float *const *operand, float *out
     bool nothing = tree->operands == 1 && operand[0] == out;
     for (int64_t block = begin; block < end; block += TARN_SUM_BLOCK) {
         int64_t block_end = end - block < TARN_SUM_BLOCK ? end : block + TARN_SUM_BLOCK;
-        if (pair) add_to(out + block, operand[1] + block, block_end - block);
-        else if (pair_before) add_before(out + block, operand[0] + block, block_end - block);
+        if (pair)
+            add_to(out + block, operand[1] + block, block_end - block);
+        else if (pair_before)
+            add_before(out + block, operand[0] + block, block_end - block);
         else if (!nothing)
             for (int64_t tile = block; tile < block_end; tile += TARN_SUM_TILE)
                 sum_tile(tree, operand, out, tile, block_end - tile < TARN_SUM_TILE ? block_end - tile : TARN_SUM_TILE);

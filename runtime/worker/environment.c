@@ -1,7 +1,7 @@
 /* environment.c - what a thread of Tarn finds around it: the floating-point mode and the cores it may use.
  *
- * A consumer linked with -ffast-math starts with FTZ/DAZ set (crtfastmath.o); kernels must not see that, and the consumer
- * must get its own mode back.
+ * A consumer linked with -ffast-math starts with FTZ/DAZ set (crtfastmath.o); kernels must not see that, and the
+ * consumer must get its own mode back.
  */
 #include "runtime/worker/worker.h"
 

@@ -1,7 +1,8 @@
 /* park.h - waiting for a word in memory to change: a short spin, then sleep in the kernel.
  *
- * Invariant: a sleeper raises its flag before it looks at the word for the last time, a waker changes the word before it
- * looks at the flag (both sequentially consistent), so no wake-up is lost and nobody pays a system call when no one sleeps.
+ * Invariant: a sleeper raises its flag before it looks at the word for the last time, a waker changes the word before
+ * it looks at the flag (both sequentially consistent), so no wake-up is lost and nobody pays a system call when no one
+ * sleeps.
  */
 #ifndef TARN_RUNTIME_PARK_H
 #define TARN_RUNTIME_PARK_H

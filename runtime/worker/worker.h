@@ -1,7 +1,7 @@
 /* worker.h - the threads of a rank, and the teams that share one shard's work.
  *
- * Invariants: 1. member 0 is the calling thread; 2. every worker sets MXCSR to round-to-nearest without FTZ/DAZ while it
- * runs Tarn's work, and the caller's MXCSR is restored; 3. waiting spins briefly, then sleeps (threads may outnumber
+ * Invariants: 1. member 0 is the calling thread; 2. every worker sets MXCSR to round-to-nearest without FTZ/DAZ while
+ * it runs Tarn's work, and the caller's MXCSR is restored; 3. waiting spins briefly, then sleeps (threads may outnumber
  * cores by far); 4. nothing here decides an order of summation.
  */
 #ifndef TARN_RUNTIME_WORKER_H
@@ -21,8 +21,8 @@ void tarn_workers_run(tarn_workers *workers, int members, void (*fn)(void *argum
 void tarn_workers_for(tarn_workers *workers, int64_t count, int64_t grain, tarn_team_function *fn, void *argument);
 /* Runs fn(argument, leader, team) on `leaders` threads; the remaining threads form their teams and serve tarn_team_for
  * until all leaders are done. */
-void tarn_workers_run_teams(tarn_workers *workers, int leaders,
-                            void (*fn)(void *argument, int leader, tarn_team *team), void *argument);
+void tarn_workers_run_teams(tarn_workers *workers, int leaders, void (*fn)(void *argument, int leader, tarn_team *team),
+                            void *argument);
 
 /* Cores this process may use (affinity mask). */
 int tarn_allowed_cores(void);

@@ -1,4 +1,5 @@
-/* workers.c - the pool: every thread but the caller owns a mailbox; whoever leads posts tasks there and waits at a gate.
+/* workers.c - the pool: every thread but the caller owns a mailbox; whoever leads posts tasks there and waits at a
+ * gate.
  *
  * Invariants: 1. a mailbox has one poster at a time: the main thread, or the leader whose team the thread serves; 2. a
  * poster reuses a mailbox only after its gate told that the last task is done; 3. gates live as long as the pool, so a
@@ -66,10 +67,17 @@ struct tarn_workers {
 static void run_task(const worker_task *task)
 {
     switch (task->kind) {
-    case TASK_MEMBER: task->fn.member(task->argument, task->member); break;
-    case TASK_RANGE: task->fn.range(task->argument, task->begin, task->end, task->member); break;
-    case TASK_LEADER: task->fn.leader(task->argument, task->member, task->team); break;
-    case TASK_QUIT: break;
+    case TASK_MEMBER:
+        task->fn.member(task->argument, task->member);
+        break;
+    case TASK_RANGE:
+        task->fn.range(task->argument, task->begin, task->end, task->member);
+        break;
+    case TASK_LEADER:
+        task->fn.leader(task->argument, task->member, task->team);
+        break;
+    case TASK_QUIT:
+        break;
     }
 }
 
@@ -121,7 +129,8 @@ static int useful_members(int64_t count, int64_t grain, int members)
     return chunks < members ? (int)chunks : members;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------------ */
+/* ---- life
+ * ------------------------------------------------------------------------------------------------------------ */
 
 /* Do the threads of this host outnumber its cores? Then a spinning thread takes the core of one that works. */
 static bool crowded(const tarn_context *context, int threads)
@@ -150,7 +159,8 @@ static int start_threads(tarn_workers *workers)
 tarn_status tarn_workers_create(tarn_workers **out, tarn_context *context, int threads)
 {
     *out = NULL;
-    if (threads < 1) return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "%d threads: at least 1 is needed", threads);
+    if (threads < 1)
+        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "%d threads: at least 1 is needed", threads);
     tarn_workers *workers = aligned_alloc(64, (sizeof *workers + 63) / 64 * 64);
     worker_thread *pool = aligned_alloc(64, (size_t)threads * sizeof *pool);
     tarn_team *teams = aligned_alloc(64, (size_t)threads * sizeof *teams);
@@ -169,9 +179,9 @@ tarn_status tarn_workers_create(tarn_workers **out, tarn_context *context, int t
     workers->teams = teams;
     int error = start_threads(workers);
     if (error) {
-        tarn_status status =
-            tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "thread %d of %d could not be started: %s; ask for fewer threads",
-                      workers->count, threads, strerror(error));
+        tarn_status status = tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE,
+                                       "thread %d of %d could not be started: %s; ask for fewer threads",
+                                       workers->count, threads, strerror(error));
         tarn_workers_destroy(workers);
         return status;
     }
@@ -194,10 +204,11 @@ int tarn_workers_count(const tarn_workers *workers)
     return workers ? workers->count : 1;
 }
 
-/* ---- work ------------------------------------------------------------------------------------------------------------ */
+/* ---- work
+ * ------------------------------------------------------------------------------------------------------------ */
 
-/* False when the pool is at work already (a call from inside a run, or from another thread): the caller then does all the
- * members' work itself, one after the other. */
+/* False when the pool is at work already (a call from inside a run, or from another thread): the caller then does all
+ * the members' work itself, one after the other. */
 static bool take_pool(tarn_workers *workers)
 {
     return workers && workers->count > 1 && !atomic_exchange_explicit(&workers->busy, true, memory_order_acquire);
@@ -261,8 +272,8 @@ void tarn_workers_for(tarn_workers *workers, int64_t count, int64_t grain, tarn_
     tarn_float_environment_leave(saved);
 }
 
-void tarn_workers_run_teams(tarn_workers *workers, int leaders,
-                            void (*fn)(void *argument, int leader, tarn_team *team), void *argument)
+void tarn_workers_run_teams(tarn_workers *workers, int leaders, void (*fn)(void *argument, int leader, tarn_team *team),
+                            void *argument)
 {
     int count = tarn_workers_count(workers);
     if (leaders > count) leaders = count;
@@ -294,7 +305,8 @@ void tarn_workers_run_teams(tarn_workers *workers, int leaders,
     tarn_float_environment_leave(saved);
 }
 
-/* ---- teams ----------------------------------------------------------------------------------------------------------- */
+/* ---- teams
+ * ----------------------------------------------------------------------------------------------------------- */
 
 int tarn_team_size(const tarn_team *team)
 {
@@ -306,6 +318,8 @@ void tarn_team_for(tarn_team *team, int64_t count, int64_t grain, tarn_team_func
     if (count <= 0) return;
     if (grain < 1) grain = 1;
     int members = useful_members(count, grain, tarn_team_size(team));
-    if (members > 1) run_ranges(team->workers, &team->gate, members, team->first, team->stride, count, grain, fn, argument);
-    else fn(argument, 0, count, 0);
+    if (members > 1)
+        run_ranges(team->workers, &team->gate, members, team->first, team->stride, count, grain, fn, argument);
+    else
+        fn(argument, 0, count, 0);
 }

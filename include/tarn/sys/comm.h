@@ -20,8 +20,8 @@ struct tarn_comm {
     const char *name; /* "self", "mpi" */
     int rank, ranks;
     int local_rank, local_ranks; /* on this host */
-    int local_cores;             /* cores that the ranks of this host may use together (union of their affinity masks) */
-    const char *label;           /* what this rank waits for at the moment, for messages; NULL when unknown */
+    int local_cores;   /* cores that the ranks of this host may use together (union of their affinity masks) */
+    const char *label; /* what this rank waits for at the moment, for messages; NULL when unknown */
     tarn_context *context;
     tarn_status (*send)(tarn_comm *comm, const void *data, size_t bytes, int peer, int tag, tarn_request *request);
     tarn_status (*receive)(tarn_comm *comm, void *data, size_t bytes, int peer, int tag, tarn_request *request);
@@ -39,8 +39,8 @@ struct tarn_comm {
     void (*destroy)(tarn_comm *comm);
 };
 
-/* Polls until done or until the deadline passes (TARN_ERROR_COMM; the message names `label`, the rank, the seconds). The
- * deadline is TARN_COMM_TIMEOUT seconds (environment; default 300). */
+/* Polls until done or until the deadline passes (TARN_ERROR_COMM; the message names `label`, the rank, the seconds).
+ * The deadline is TARN_COMM_TIMEOUT seconds (environment; default 300). */
 TARN_API tarn_status tarn_comm_wait(tarn_comm *comm, tarn_request *request, const char *label);
 /* Blocking forms, for start-up and the end. */
 TARN_API tarn_status tarn_comm_broadcast(tarn_comm *comm, void *data, size_t bytes, int root, const char *label);

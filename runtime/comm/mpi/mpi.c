@@ -1,8 +1,8 @@
 /* mpi.c - the comm over MPI. The only file that includes mpi.h, benchmarks apart.
  *
- * Invariants: 1. every MPI call is made by one thread (MPI_THREAD_FUNNELED: the main thread); 2. errors are returned, not
- * fatal, and become statuses that name this rank, the peer and what was waited for; 3. counts never exceed an int: longer
- * messages travel in pieces, which MPI keeps in order.
+ * Invariants: 1. every MPI call is made by one thread (MPI_THREAD_FUNNELED: the main thread); 2. errors are returned,
+ * not fatal, and become statuses that name this rank, the peer and what was waited for; 3. counts never exceed an int:
+ * longer messages travel in pieces, which MPI keeps in order.
  */
 #include "runtime/base/context.h"
 #include "runtime/comm/comm.h"
@@ -44,10 +44,10 @@ static tarn_status mpi_error(const mpi_comm *comm, int code, const char *name, i
     MPI_Error_string(code, text, &length);
     const char *label = comm->face.label ? comm->face.label : "a message";
     if (peer >= 0)
-        return tarn_fail(comm->face.context, TARN_ERROR_COMM, TARN_HERE, "rank %d, %s, %s with rank %d: %s", comm->face.rank,
-                         label, name, peer, text);
-    return tarn_fail(comm->face.context, TARN_ERROR_COMM, TARN_HERE, "rank %d, %s, %s of all ranks: %s", comm->face.rank,
-                     label, name, text);
+        return tarn_fail(comm->face.context, TARN_ERROR_COMM, TARN_HERE, "rank %d, %s, %s with rank %d: %s",
+                         comm->face.rank, label, name, peer, text);
+    return tarn_fail(comm->face.context, TARN_ERROR_COMM, TARN_HERE, "rank %d, %s, %s of all ranks: %s",
+                     comm->face.rank, label, name, text);
 }
 
 /* A free operation with room for `requests` requests; *handle is its number. */
@@ -108,7 +108,8 @@ static int pieces_of(size_t bytes)
 }
 
 /* Sends or receives in pieces. */
-static tarn_status message(mpi_comm *comm, bool sending, char *data, size_t bytes, int peer, int tag, tarn_request *handle)
+static tarn_status message(mpi_comm *comm, bool sending, char *data, size_t bytes, int peer, int tag,
+                           tarn_request *handle)
 {
     int pieces = pieces_of(bytes);
     mpi_operation *operation = operation_get(comm, pieces, sending ? "sending" : "receiving", peer, handle);
@@ -116,8 +117,9 @@ static tarn_status message(mpi_comm *comm, bool sending, char *data, size_t byte
     for (int i = 0; i < pieces; i++) {
         size_t begin = (size_t)i * TARN_MPI_PIECE;
         int length = (int)(bytes - begin < TARN_MPI_PIECE ? bytes - begin : TARN_MPI_PIECE);
-        int code = sending ? MPI_Isend(data + begin, length, MPI_BYTE, peer, tag, comm->world, request_at(operation, i))
-                           : MPI_Irecv(data + begin, length, MPI_BYTE, peer, tag, comm->world, request_at(operation, i));
+        int code = sending
+                       ? MPI_Isend(data + begin, length, MPI_BYTE, peer, tag, comm->world, request_at(operation, i))
+                       : MPI_Irecv(data + begin, length, MPI_BYTE, peer, tag, comm->world, request_at(operation, i));
         if (code != MPI_SUCCESS) return start_failed(comm, code, handle);
         operation->requests = i + 1;
     }
@@ -276,9 +278,11 @@ tarn_status tarn_comm_mpi_create(tarn_comm **out, tarn_context *context, int *ar
         int code = MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
         if (code != MPI_SUCCESS) {
             free(comm);
-            return tarn_fail(context, TARN_ERROR_COMM, TARN_HERE,
-                             "MPI_Init_thread failed with code %d: start the run with the mpirun of the MPI that Tarn was "
-                             "built with, or without mpirun on one rank", code);
+            return tarn_fail(
+                context, TARN_ERROR_COMM, TARN_HERE,
+                "MPI_Init_thread failed with code %d: start the run with the mpirun of the MPI that Tarn was "
+                "built with, or without mpirun on one rank",
+                code);
         }
         comm->finalize = true;
     }
