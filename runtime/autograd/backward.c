@@ -241,6 +241,8 @@ tarn_status tarn_backward(tarn_step *step, tarn_tensor *loss)
                                   ? "tarn_backward in a no_gradient step"
                                   : "tarn_backward of a loss that depends on no parameter or leaf with gradient");
     step->backward_done = true;
+    double value;
+    if (step->loss_sum && !tarn_item(loss, &value)) *step->loss_sum += value;
     tarn_tensor *seed = gradient_like(step, &loss->view);
     if (!seed) return step->status;
     if (seed->view.dtype == TARN_F64)

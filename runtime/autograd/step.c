@@ -106,6 +106,11 @@ void tarn_step_set_owner(tarn_step *step, const tarn_batch *batch, void *owner, 
     step->end = end;
 }
 
+void tarn_step_on_loss(tarn_step *step, double *sum)
+{
+    step->loss_sum = sum;
+}
+
 const tarn_batch *tarn_step_batch(const tarn_step *step)
 {
     return step->batch;

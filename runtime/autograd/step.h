@@ -74,6 +74,8 @@ tarn_status tarn_step_fail(tarn_step *step, tarn_status status, const char *file
 /* Attached by the trainer, so that tarn_step_batch and tarn_step_end find their way. */
 void tarn_step_set_owner(tarn_step *step, const tarn_batch *batch, void *owner,
                          tarn_status (*end)(tarn_step *, void *));
+/* tarn_backward adds the value of the loss it was given to *sum. */
+void tarn_step_on_loss(tarn_step *step, double *sum);
 size_t tarn_step_peak_bytes(const tarn_step *step);
 /* Fills a parameter's tensor in place; storage belongs to the caller (modules). */
 void tarn_tensor_init_parameter(tarn_tensor *tensor, tarn_context *context, int ndim, const int64_t *shape, float *data,

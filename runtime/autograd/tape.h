@@ -37,6 +37,7 @@ struct tarn_step {
     tarn_tensor inert;
     const tarn_batch *batch;
     void *owner;
+    double *loss_sum; /* see tarn_step_on_loss */
     tarn_status (*end)(tarn_step *step, void *owner);
     tarn_step *outer; /* the thread's current step before this one */
 };

@@ -1,0 +1,260 @@
+/* trainer.c - making a trainer: resolve the options, check what cannot work, open everything, resume; and ending it. */
+#include "train/trainer.h"
+#include "runtime/comm/comm.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void resolve(tarn_train_options *options)
+{
+    if (!options->steps) options->steps = 1000;
+    if (!options->batch) options->batch = 32;
+    if (!options->shards) options->shards = 8;
+    if (!options->accumulate) options->accumulate = 1;
+    if (!options->checkpoint_keep) options->checkpoint_keep = 3;
+    if (!options->validation && options->data) options->validation = tarn_dataset_validation(options->data);
+    tarn_optim_options optim;
+    tarn_optim_resolve(&options->optim, &optim);
+    options->optim = optim;
+}
+
+static tarn_status check_plan(tarn_context *context, const tarn_train_options *options)
+{
+    int ranks = tarn_ranks(context), shards = options->shards;
+    int64_t parts = (int64_t)shards * options->accumulate;
+    if (!options->model || !options->data)
+        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn_train_options needs a model and data");
+    if (shards < 1 || options->accumulate < 1 || options->batch < 1 || options->steps < 1)
+        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
+                         "train.batch %lld, train.shards %d, train.accumulate %d and train.steps %lld must be positive",
+                         (long long)options->batch, shards, options->accumulate, (long long)options->steps);
+    if (ranks > shards)
+        return tarn_fail(
+            context, TARN_ERROR_CONFIG, TARN_HERE,
+            "%d ranks share train.shards = %d shards: at most one rank a shard. Start at most %d ranks, or (in a "
+            "new run) set train.shards to %d or more",
+            ranks, shards, shards, ranks);
+    if (options->batch % parts) {
+        int64_t below = options->batch / parts * parts, above = below + parts;
+        char lower[32] = "";
+        if (below) snprintf(lower, sizeof lower, "%lld or ", (long long)below);
+        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
+                         "train.batch %lld does not divide by train.shards %d x train.accumulate %d = %lld: use %s%lld",
+                         (long long)options->batch, shards, options->accumulate, (long long)parts, lower,
+                         (long long)above);
+    }
+    if (tarn_dataset_length(options->data) < 1 && !tarn_module_is_gpt(options->model))
+        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE, "the training data set is empty");
+    return TARN_OK;
+}
+
+/* A gpt without vocabulary takes the data's; a text without context takes the model's. */
+static tarn_status fit_model_to_data(tarn_context *context, const tarn_train_options *options)
+{
+    tarn_gpt_options gpt;
+    if (!tarn_module_is_gpt(options->model)) return TARN_OK;
+    tarn_status status = tarn_gpt_get_options(options->model, &gpt);
+    if (!status && tarn_text_vocabulary(options->data)) status = tarn_text_set_context(options->data, gpt.context);
+    tarn_sample_shape shape;
+    tarn_dataset_shape(options->data, &shape);
+    if (!status && !gpt.vocabulary)
+        status = tarn_gpt_set_vocabulary(options->model, shape.classes);
+    else if (!status && shape.classes > gpt.vocabulary)
+        status = tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
+                           "the data has %lld tokens, the model a vocabulary of %lld: enlarge the model's vocabulary",
+                           (long long)shape.classes, (long long)gpt.vocabulary);
+    return status;
+}
+
+static tarn_status build_model(tarn_context *context, const tarn_train_options *options)
+{
+    tarn_status status = fit_model_to_data(context, options);
+    if (!status && !tarn_module_is_built(options->model)) status = tarn_module_build(options->model, options->seed);
+    if (!status && options->init_from) status = tarn_module_init_from(options->model, options->init_from, true, NULL);
+    return status;
+}
+
+static tarn_status make_leaders(tarn_trainer *trainer)
+{
+    trainer->leader = calloc((size_t)trainer->leaders, sizeof *trainer->leader);
+    trainer->result = calloc((size_t)trainer->options.shards, sizeof *trainer->result);
+    bool fine = trainer->leader && trainer->result;
+    size_t trainable = (size_t)tarn_module_trainable_count(trainer->model);
+    for (int i = 0; fine && i < trainer->leaders; i++) {
+        tarn_leader *leader = &trainer->leader[i];
+        leader->trainer = trainer;
+        leader->pool = tarn_pool_create();
+        leader->scratch = tarn_scratch_create();
+        leader->seen = calloc(trainable + 1, sizeof *leader->seen);
+        fine = leader->pool && leader->scratch && leader->seen;
+    }
+    return fine ? TARN_OK
+                : tarn_fail(trainer->context, TARN_ERROR_MEMORY, TARN_HERE, "no memory for %d threads",
+                            trainer->leaders);
+}
+
+static tarn_status make_parts(tarn_trainer *trainer)
+{
+    tarn_context *context = trainer->context;
+    const tarn_train_options *options = &trainer->options;
+    tarn_status status = tarn_set_threads(context, options->threads);
+    if (status) return status;
+    tarn_comm_check_binding(context, options->threads);
+    trainer->workers = tarn_context_workers(context);
+    if (!trainer->workers) return TARN_ERROR_MEMORY;
+    trainer->mine = tarn_shards_of_rank(options->shards, tarn_ranks(context), tarn_rank(context));
+    int shards = trainer->mine.end - trainer->mine.begin, threads = tarn_workers_count(trainer->workers);
+    trainer->leaders = threads < shards ? threads : shards;
+    tarn_log(context, TARN_LOG_INFO, "rank %d of %d runs shards %d to %d of %d on %d threads (%s kernels)",
+             tarn_rank(context), tarn_ranks(context), trainer->mine.begin, trainer->mine.end - 1, options->shards,
+             threads, tarn_isa_name(context));
+    status = make_leaders(trainer);
+    int64_t count = tarn_module_flat_count(trainer->model), slots = options->accumulate;
+    tarn_loader_options loader = {.seed = options->seed,
+                                  .batch = options->batch,
+                                  .slots = slots * options->shards,
+                                  .slot_begin = slots * trainer->mine.begin,
+                                  .slot_end = slots * trainer->mine.end,
+                                  .prefetch = true};
+    if (!status) status = tarn_loader_create(&trainer->loader, context, options->data, &loader);
+    if (!status) status = tarn_reducer_create(&trainer->reducer, context, options->shards, count, trainer->leaders, 0);
+    const tarn_optim_range *ranges;
+    int range_count = tarn_module_ranges(trainer->model, &ranges);
+    if (!status)
+        status = tarn_optimizer_create(&trainer->optimizer, context, &options->optim, count, ranges, range_count);
+    if (!status) status = tarn_control_create(&trainer->control, context, options->shards);
+    if (!status) status = tarn_trainer_describe_state(trainer);
+    return status;
+}
+
+static tarn_status open_records(tarn_trainer *trainer)
+{
+    const tarn_train_options *options = &trainer->options;
+    tarn_status status = TARN_OK;
+    tarn_trainer_make_fingerprint(trainer);
+    if (options->checkpoint_directory)
+        status = tarn_checkpoint_store_open(&trainer->store, trainer->context, options->checkpoint_directory,
+                                            options->checkpoint_keep);
+    if (!status && trainer->store && !options->from_scratch) status = tarn_trainer_resume(trainer);
+    if (status) return status;
+    if (options->track && trainer->step < options->steps) {
+        tarn_track_options track = *options->track;
+        if (!track.run_id && *trainer->run_id) track.run_id = trainer->run_id;
+        if (!track.name) track.name = options->run_name;
+        status = tarn_track_open(&trainer->tracker, trainer->context, &track);
+        if (!status && tarn_track_run_id(trainer->tracker))
+            snprintf(trainer->run_id, sizeof trainer->run_id, "%s", tarn_track_run_id(trainer->tracker));
+        status = tarn_agree(trainer->context, status, "opening the tracking run");
+    }
+    return status;
+}
+
+tarn_status tarn_trainer_create(tarn_trainer **out, tarn_context *context, const tarn_train_options *options)
+{
+    *out = NULL;
+    if (tarn_get_error(context)) return tarn_agree(context, tarn_get_error(context)->status, "before training");
+    tarn_trainer *trainer = calloc(1, sizeof *trainer);
+    if (!trainer)
+        return tarn_agree(context, tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "no memory for a trainer"),
+                          "start");
+    trainer->context = context;
+    trainer->options = *options;
+    trainer->best = trainer->progress.validation_loss = trainer->progress.validation_accuracy = NAN;
+    trainer->saved_step = -1;
+    resolve(&trainer->options);
+    trainer->model = options->model;
+    unsigned environment = tarn_float_environment_enter();
+    /* Each stage is agreed on by all ranks before the next, so that one rank's failure leaves nobody waiting. */
+    tarn_status status = tarn_agree(context, check_plan(context, &trainer->options), "checking the options");
+    if (!status) status = tarn_agree(context, build_model(context, &trainer->options), "building the model");
+    if (!status) {
+        tarn_dataset_shape(trainer->options.data, &trainer->shape);
+        trainer->validation = trainer->options.validation;
+        if (trainer->validation && tarn_dataset_length(trainer->validation) < 1) trainer->validation = NULL;
+        status = tarn_agree(context, make_parts(trainer), "setting up");
+    }
+    if (!status) status = open_records(trainer);
+    tarn_float_environment_leave(environment);
+    trainer->progress.step = trainer->step;
+    trainer->progress.steps = trainer->options.steps;
+    trainer->status = status;
+    if (status) {
+        tarn_trainer_finish(trainer);
+        return status;
+    }
+    *out = trainer;
+    return TARN_OK;
+}
+
+bool tarn_trainer_next(tarn_trainer *trainer)
+{
+    if (trainer->status || trainer->stop || trainer->step >= trainer->options.steps) return false;
+    if (trainer->in_step) {
+        trainer->status = tarn_fail(trainer->context, TARN_ERROR_STATE, TARN_HERE,
+                                    "tarn_trainer_next: the step before was not ended with tarn_optim_step");
+        return false;
+    }
+    trainer->step_started = tarn_seconds();
+    for (int shard = trainer->mine.begin; shard < trainer->mine.end; shard++)
+        trainer->result[shard] = (tarn_shard_result){0};
+    tarn_control_begin(trainer->control);
+    trainer->hand_shard = trainer->mine.begin;
+    trainer->hand_micro = 0;
+    tarn_status status = tarn_loader_load(trainer->loader, trainer->step);
+    trainer->progress.data_seconds = tarn_seconds() - trainer->step_started;
+    if (!status)
+        status = tarn_reducer_begin(trainer->reducer);
+    else
+        tarn_reducer_begin(trainer->reducer);
+    trainer->in_step = true;
+    if (!status) return true;
+    /* The others are in the step already: take part with zeros, and let the control word say why. */
+    tarn_control_fail(trainer->control, trainer->mine.begin, status);
+    tarn_optim_step(trainer);
+    return false;
+}
+
+const tarn_progress *tarn_trainer_progress(const tarn_trainer *trainer)
+{
+    return &trainer->progress;
+}
+
+static void destroy(tarn_trainer *trainer)
+{
+    tarn_loader_destroy(trainer->loader);
+    tarn_loader_destroy(trainer->evaluation_loader);
+    tarn_reducer_destroy(trainer->reducer);
+    tarn_optimizer_destroy(trainer->optimizer);
+    tarn_control_destroy(trainer->control);
+    tarn_checkpoint_store_close(trainer->store);
+    for (int i = 0; trainer->leader && i < trainer->leaders; i++) {
+        tarn_pool_destroy(trainer->leader[i].pool);
+        tarn_scratch_destroy(trainer->leader[i].scratch);
+        free(trainer->leader[i].seen);
+    }
+    free(trainer->leader);
+    free(trainer->result);
+    free(trainer->entries);
+    free(trainer->entry_names);
+    free(trainer);
+}
+
+tarn_status tarn_trainer_finish(tarn_trainer *trainer)
+{
+    if (!trainer) return TARN_OK;
+    tarn_context *context = trainer->context;
+    tarn_status status = trainer->status;
+    if (!status && trainer->store && trainer->saved_step != trainer->step && !trainer->in_step)
+        status = tarn_trainer_save(trainer, false);
+    if (!status && trainer->stop && trainer->step < trainer->options.steps) {
+        status =
+            tarn_fail(context, TARN_STOPPED, TARN_HERE, "stopped on request after step %lld", (long long)trainer->step);
+        tarn_error_agree(context);
+    }
+    if (trainer->tracker)
+        tarn_track_close(trainer->tracker, !status ? "FINISHED" : status == TARN_STOPPED ? "KILLED" : "FAILED");
+    destroy(trainer);
+    return status;
+}

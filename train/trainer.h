@@ -1,0 +1,112 @@
+/* trainer.h - the inside of a trainer, for the files of train/ alone.
+ *
+ *   trainer.c   making and ending one; checks that all ranks make together
+ *   shards.c    running this rank's shards: on all threads, or one after the other by hand
+ *   update.c    the end of a step: reduce, agree, update, evaluate, checkpoint, track
+ *   evaluate.c  mean loss and accuracy over a data set
+ *   state.c     what a checkpoint holds, saving and loading it
+ *
+ * Invariants
+ *  1. Every rank goes through the same sequence of collective calls: a local failure travels in the control word.
+ *  2. A step that failed anywhere never touches the weights.
+ *  3. Bits depend on seed, data, model, options and V alone; ranks, threads and ISA only decide who computes what.
+ */
+#ifndef TARN_TRAIN_TRAINER_H
+#define TARN_TRAIN_TRAINER_H
+
+#include "checkpoint/store.h"
+#include "data/loader.h"
+#include "nn/module.h"
+#include "optim/optimizer.h"
+#include "runtime/autograd/step.h"
+#include "runtime/base/context.h"
+#include "runtime/dist/control.h"
+#include "runtime/dist/reducer.h"
+#include "runtime/worker/worker.h"
+#include <tarn/train.h>
+
+/* What one thread that runs shards keeps between steps. */
+typedef struct tarn_leader {
+    tarn_trainer *trainer;
+    tarn_pool *pool;
+    tarn_scratch *scratch;
+    bool *seen; /* per trainable parameter: its gradient is final in this micro-batch */
+    int shard;  /* being run */
+    bool last_micro;
+    float *gradients;
+} tarn_leader;
+
+/* What a shard left behind in this step. */
+typedef struct tarn_shard_result {
+    double loss;
+    int64_t count;
+    tarn_status status;
+    char message[1600];
+    const char *file;
+    int line;
+} tarn_shard_result;
+
+struct tarn_trainer {
+    tarn_context *context;
+    tarn_train_options options; /* resolved */
+    tarn_module *model;
+    tarn_sample_shape shape;
+    tarn_dataset *validation;
+    tarn_workers *workers;
+    tarn_shard_range mine;
+    int leaders;
+    tarn_leader *leader;
+    tarn_shard_result *result; /* [shards], those of this rank filled */
+
+    tarn_loader *loader;
+    tarn_loader *evaluation_loader; /* of `evaluation_of`, kept between evaluations */
+    tarn_dataset *evaluation_of;
+    tarn_reducer *reducer;
+    tarn_optimizer *optimizer;
+    tarn_control *control;
+    tarn_checkpoint_store *store;
+    tarn_checkpoint_entry *entries;
+    int entry_count;
+    char *entry_names;
+    tarn_tracker *tracker;
+
+    int64_t step; /* done */
+    int64_t saved_step, reported_step;
+    bool stop;
+    double best; /* NaN: none yet */
+    uint64_t parameter_hash;
+    tarn_status status;
+    tarn_progress progress;
+    char run_id[40];
+    char fingerprint[2048];
+    double step_started;
+
+    /* The loop by hand. */
+    bool in_step, by_hand;
+    int hand_shard, hand_micro;
+    tarn_step *hand_step;
+    tarn_batch hand_batch;
+    unsigned hand_environment;
+};
+
+/* ---- shards.c ---- */
+/* The step of one slot (shard, micro-batch) with its batch; gradients NULL: evaluation. */
+tarn_status tarn_trainer_open_slot(tarn_trainer *trainer, tarn_leader *leader, tarn_team *team,
+                                   const tarn_loader *loader, int shard, int micro, int64_t step_index,
+                                   float *gradients, tarn_step **step, tarn_batch *batch);
+/* Gives up a step before its shards ran: they count as failed. */
+void tarn_trainer_abandon_shards(tarn_trainer *trainer);
+/* The default loss, and the model's output when `logits` asks for it (NULL otherwise). */
+tarn_tensor *tarn_trainer_loss(tarn_trainer *trainer, tarn_step *step, const tarn_batch *batch, tarn_tensor **logits);
+
+/* ---- evaluate.c ---- */
+bool tarn_trainer_has_accuracy(const tarn_trainer *trainer);
+
+/* ---- state.c ---- */
+tarn_status tarn_trainer_describe_state(tarn_trainer *trainer);
+/* Loads the newest checkpoint, if any: step, parameters, moments, user state. */
+tarn_status tarn_trainer_resume(tarn_trainer *trainer);
+tarn_status tarn_trainer_save(tarn_trainer *trainer, bool is_best);
+void tarn_trainer_make_fingerprint(tarn_trainer *trainer);
+
+#endif
