@@ -87,13 +87,14 @@ static tarn_status text_layout(tarn_dataset *dataset, int64_t context, double sh
 {
     text_source *source = dataset->source;
     int64_t cut = (int64_t)((double)source->count * share), rest = source->count - cut;
+    int64_t least = context == 0 ? 1 : context; /* a part must hold one sample, of whatever context comes later */
     double before = source->share;
     source->share = share; /* for the message */
     tarn_status status = TARN_OK;
-    if (rest < context + 1)
-        status = text_too_short(dataset, "training", rest, context);
-    else if (share > 0 && cut < context + 1)
-        status = text_too_short(dataset, "validation", cut, context);
+    if (rest < least + 1)
+        status = text_too_short(dataset, "training", rest, least);
+    else if (share > 0 && cut < least + 1)
+        status = text_too_short(dataset, "validation", cut, least);
     else if (share > 0 && tarn_dataset_make_validation(dataset) == NULL)
         status = TARN_ERROR_MEMORY;
     if (status != TARN_OK) {
