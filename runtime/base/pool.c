@@ -14,8 +14,10 @@ struct tarn_scratch {
     size_t size, used;
     struct overflow {
         struct overflow *next;
+        size_t bytes;
     } * overflow; /* what did not fit into the block since the last reset */
     size_t overflow_bytes;
+    size_t peak; /* most ever in use at once: the size of the next block */
     bool failed;
 };
 
@@ -138,18 +140,20 @@ void tarn_scratch_destroy(tarn_scratch *scratch)
 
 void tarn_scratch_reset(tarn_scratch *scratch)
 {
-    if (scratch->overflow) {
-        /* One block for all of it next time. */
-        size_t size = scratch->used + scratch->overflow_bytes;
-        free_overflow(scratch);
-        if (size > scratch->size) {
-            free(scratch->block);
-            scratch->block = aligned_alloc(ALIGNMENT, size);
-            scratch->size = scratch->block ? size : 0;
-        }
+    free_overflow(scratch);
+    if (scratch->peak > scratch->size) { /* one block for all of it next time */
+        free(scratch->block);
+        scratch->block = aligned_alloc(ALIGNMENT, scratch->peak);
+        scratch->size = scratch->block ? scratch->peak : 0;
     }
     scratch->used = 0;
     scratch->failed = false;
+}
+
+static void note_peak(tarn_scratch *scratch)
+{
+    size_t bytes = scratch->used + scratch->overflow_bytes;
+    if (bytes > scratch->peak) scratch->peak = bytes;
 }
 
 void *tarn_scratch_get(tarn_scratch *scratch, size_t bytes)
@@ -162,6 +166,7 @@ void *tarn_scratch_get(tarn_scratch *scratch, size_t bytes)
     if (scratch->size - scratch->used >= bytes && scratch->block) {
         void *memory = scratch->block + scratch->used;
         scratch->used += bytes;
+        note_peak(scratch);
         return memory;
     }
     struct overflow *part = aligned_alloc(ALIGNMENT, ALIGNMENT + bytes);
@@ -170,9 +175,28 @@ void *tarn_scratch_get(tarn_scratch *scratch, size_t bytes)
         return NULL;
     }
     part->next = scratch->overflow;
+    part->bytes = bytes;
     scratch->overflow = part;
     scratch->overflow_bytes += bytes;
+    note_peak(scratch);
     return (unsigned char *)part + ALIGNMENT;
+}
+
+tarn_scratch_mark tarn_scratch_here(const tarn_scratch *scratch)
+{
+    return scratch ? (tarn_scratch_mark){scratch->used, scratch->overflow} : (tarn_scratch_mark){0, NULL};
+}
+
+void tarn_scratch_rewind(tarn_scratch *scratch, tarn_scratch_mark mark)
+{
+    if (!scratch) return;
+    while (scratch->overflow != mark.overflow) {
+        struct overflow *part = scratch->overflow;
+        scratch->overflow = part->next;
+        scratch->overflow_bytes -= part->bytes;
+        free(part);
+    }
+    scratch->used = mark.used;
 }
 
 bool tarn_scratch_failed(const tarn_scratch *scratch)

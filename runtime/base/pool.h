@@ -31,5 +31,13 @@ tarn_scratch *tarn_scratch_create(void);
 void tarn_scratch_destroy(tarn_scratch *scratch);
 void tarn_scratch_reset(tarn_scratch *scratch); /* forgets what kernels took */
 bool tarn_scratch_failed(const tarn_scratch *scratch);
+/* For kernels that run many matrix products: a mark, and giving back what was taken since (last in, first out). A NULL
+ * scratch is allowed and does nothing. */
+typedef struct tarn_scratch_mark {
+    size_t used;
+    void *overflow;
+} tarn_scratch_mark;
+tarn_scratch_mark tarn_scratch_here(const tarn_scratch *scratch);
+void tarn_scratch_rewind(tarn_scratch *scratch, tarn_scratch_mark mark);
 
 #endif
