@@ -19,6 +19,13 @@
 #include <tarn/ops.h>
 #include <tarn/sys/op.h>
 
+/* Length of the blocks K is cut into: an even split into pieces of at most 512, rounded up to 16. */
+static inline int64_t tarn_gemm_block(int64_t k)
+{
+    int64_t blocks = (k + 511) / 512, even = blocks ? (k + blocks - 1) / blocks : 1;
+    return (even + 15) / 16 * 16;
+}
+
 /* One product. Matrices are row-major with a leading dimension in elements. T is float or double. */
 #define TARN_GEMM_FIELDS(T)                                                                                          \
     int64_t m, n, k;                                                                                                 \

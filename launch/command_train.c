@@ -1,0 +1,163 @@
+/* command_train.c - tarn train: a run file, overrides, ranks that agree on everything before the first step. */
+#include "checkpoint/store.h"
+#include "launch/command.h"
+#include "launch/plan.h"
+#include "launch/progress.h"
+#include "launch/run.h"
+#include "launch/schema.h"
+#include "runtime/dist/control.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct arguments {
+    const char *file;
+    const char **overrides;
+    int override_count, expect_ranks;
+    bool from_scratch, dry_run, quiet, help;
+} arguments;
+
+static void print_help(void)
+{
+    printf("usage: tarn train RUN.yaml [key=value ...] [--from-scratch] [--dry-run] [--quiet] [--expect-ranks N]\n\n"
+           "Trains the model a run file describes, alone or under mpirun/srun. Started again with the same file it resumes\n"
+           "from the newest checkpoint. Ctrl-C and SIGTERM save a checkpoint after the step and exit with 75.\n\n"
+           "  --from-scratch     do not resume\n"
+           "  --dry-run          print the resolved configuration, parameters, shard plan and memory; train nothing\n"
+           "  --quiet            no progress\n"
+           "  --expect-ranks N   fail unless exactly N ranks were started\n\n"
+           "keys (* may change on resume):\n");
+    for (int i = 0; i < tarn_run_schema_count; i++) {
+        const tarn_config_key *key = &tarn_run_schema[i];
+        printf("  %s%-22s %s", key->may_change ? "*" : " ", key->name, key->help ? key->help : "");
+        if (key->choices) printf(" (%s)", key->choices);
+        if (key->fallback) printf(" [%s]", key->fallback);
+        printf("\n");
+    }
+}
+
+static tarn_status parse(tarn_context *context, int argc, char **argv, arguments *out)
+{
+    *out = (arguments){.overrides = calloc((size_t)argc + 1, sizeof(char *))};
+    if (!out->overrides) return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "no memory for the arguments");
+    for (int i = 1; i < argc; i++) {
+        const char *argument = argv[i];
+        if (!strcmp(argument, "--help") || !strcmp(argument, "-h")) out->help = true;
+        else if (!strcmp(argument, "--from-scratch")) out->from_scratch = true;
+        else if (!strcmp(argument, "--dry-run")) out->dry_run = true;
+        else if (!strcmp(argument, "--quiet")) out->quiet = true;
+        else if (!strcmp(argument, "--expect-ranks") && i + 1 < argc) out->expect_ranks = atoi(argv[++i]);
+        else if (argument[0] == '-')
+            return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn train does not know the option %s: see tarn train --help",
+                             argument);
+        else if (strchr(argument, '=')) out->overrides[out->override_count++] = argument;
+        else if (out->file)
+            return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
+                             "two run files, %s and %s: give one, and changes as key=value", out->file, argument);
+        else out->file = argument;
+    }
+    if (!out->help && !out->file)
+        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn train needs a run file: tarn train run.yaml");
+    return TARN_OK;
+}
+
+static tarn_status check_ranks(tarn_context *context, const arguments *arguments)
+{
+    if (!arguments->expect_ranks || arguments->expect_ranks == tarn_ranks(context)) return TARN_OK;
+    return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
+                     "--expect-ranks %d, but %d started: were the ranks launched by an mpirun this build understands?",
+                     arguments->expect_ranks, tarn_ranks(context));
+}
+
+/* A resume with another configuration is refused by the key that differs. Rank 0 looks; all learn. */
+static tarn_status check_resume(tarn_context *context, const tarn_run *run)
+{
+    const char *directory = run->options.checkpoint_directory;
+    tarn_status status = TARN_OK;
+    if (tarn_rank(context) == 0 && directory && !access(directory, R_OK)) {
+        tarn_checkpoint_info *infos = NULL;
+        int count = 0;
+        char *text = NULL;
+        status = tarn_checkpoint_list(context, directory, false, &infos, &count);
+        free(infos);
+        if (!status && count) status = tarn_checkpoint_peek(context, directory, "text/config", &text);
+        tarn_config *begun_with = NULL;
+        if (!status && text && *text)
+            status = tarn_config_parse(&begun_with, context, tarn_run_schema, tarn_run_schema_count, text, directory, 0, NULL);
+        if (!status && begun_with) status = tarn_config_check_resume(context, run->config, begun_with);
+        tarn_config_destroy(begun_with);
+        free(text);
+    }
+    return tarn_agree(context, status, "comparing the configuration with the checkpoint");
+}
+
+static void log_parameters(tarn_context *context, tarn_tracker *tracker, const tarn_config *config)
+{
+    (void)context;
+    for (int i = 0; i < tarn_run_schema_count; i++) {
+        const char *value = tarn_config_value_text(config, tarn_run_schema[i].name);
+        if (value) tarn_log_param(tracker, tarn_run_schema[i].name, value);
+    }
+}
+
+static tarn_status train(tarn_context *context, tarn_run *run, const arguments *arguments)
+{
+    bool speaks = tarn_rank(context) == 0;
+    tarn_progress_display display;
+    if (speaks) {
+        run->options.progress = tarn_progress_show;
+        run->options.progress_user = &display;
+    }
+    run->options.from_scratch = arguments->from_scratch;
+    tarn_trainer *trainer;
+    tarn_status status = tarn_trainer_create(&trainer, context, &run->options);
+    if (status) return status;
+    int64_t begun = tarn_trainer_progress(trainer)->step;
+    if (speaks && begun >= run->options.steps)
+        printf("finished already: %lld steps in %s. Raise train.steps to go on, or start over with --from-scratch\n",
+               (long long)begun, run->options.checkpoint_directory);
+    else if (speaks && begun) printf("resumed at step %lld from %s\n", (long long)begun, run->options.checkpoint_directory);
+    fflush(stdout);
+    tarn_tracker *tracker = tarn_trainer_tracker(trainer);
+    if (tracker) log_parameters(context, tracker, run->config);
+    if (speaks) tarn_progress_start(&display, begun, tarn_module_is_gpt(run->model), arguments->quiet);
+    while (tarn_trainer_next(trainer)) {
+        tarn_trainer_run_shards(trainer);
+        tarn_optim_step(trainer);
+    }
+    if (speaks) tarn_progress_end(&display);
+    status = tarn_trainer_finish(trainer);
+    if (speaks && status == TARN_STOPPED) printf("stopped: start again with the same command to go on\n");
+    return status;
+}
+
+int tarn_command_train(int argc, char **argv)
+{
+    tarn_context *context;
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+            print_help();
+            return 0;
+        }
+    tarn_status status = tarn_init(&context, NULL, NULL);
+    if (!context) return 1;
+    arguments arguments = {0};
+    if (!status) status = parse(context, argc, argv, &arguments);
+    if (!status) status = check_ranks(context, &arguments);
+    if (!status) status = tarn_handle_signals(context);
+    tarn_run run = {0};
+    tarn_config *config = NULL;
+    if (!status)
+        status = tarn_config_load(&config, context, tarn_run_schema, tarn_run_schema_count, arguments.file,
+                                  arguments.override_count, arguments.overrides);
+    if (!status) status = tarn_run_open(&run, context, config, NULL);
+    if (tarn_get_comm_ready(context)) status = tarn_agree(context, status, "reading the run file and opening the data");
+    if (!status && !arguments.from_scratch) status = check_resume(context, &run);
+    if (!status && arguments.dry_run) status = tarn_plan_print(context, &run);
+    else if (!status) train(context, &run, &arguments);
+    free(arguments.overrides);
+    int code = tarn_exit_with(context, &run);
+    return code;
+}

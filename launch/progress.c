@@ -1,0 +1,64 @@
+/* progress.c - see progress.h. */
+#include "launch/progress.h"
+#include "runtime/base/context.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static const double TERMINAL_SECONDS = 0.1, PLAIN_SECONDS = 5.0;
+
+void tarn_progress_start(tarn_progress_display *display, int64_t first_step, bool tokens, bool quiet)
+{
+    *display = (tarn_progress_display){.terminal = isatty(STDOUT_FILENO) != 0, .quiet = quiet, .tokens = tokens,
+                                       .started = tarn_seconds(), .first_step = first_step};
+}
+
+static void format_duration(double seconds, char out[32])
+{
+    long s = seconds > 0 && seconds < 1e9 ? lround(seconds) : 0;
+    if (s >= 3600) snprintf(out, 32, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+    else snprintf(out, 32, "%ld:%02ld", s / 60, s % 60);
+}
+
+static void draw_bar(const tarn_progress *progress)
+{
+    enum { WIDTH = 24 };
+    int filled = (int)(progress->step * WIDTH / progress->steps);
+    char bar[WIDTH + 1];
+    for (int i = 0; i < WIDTH; i++) bar[i] = i < filled ? '#' : '.';
+    bar[WIDTH] = 0;
+    printf("\r[%s] ", bar);
+}
+
+tarn_status tarn_progress_show(void *user, const tarn_progress *progress)
+{
+    tarn_progress_display *display = user;
+    if (display->quiet) return TARN_OK;
+    double now = tarn_seconds();
+    bool evaluated = isfinite(progress->validation_loss), end = progress->step == progress->steps;
+    bool first = progress->step == display->first_step + 1;
+    if (!evaluated && !end && !first && now - display->last < (display->terminal ? TERMINAL_SECONDS : PLAIN_SECONDS))
+        return TARN_OK;
+    display->last = now;
+    /* The time left from the mean of this process' steps: steadier than the last step's. */
+    double per_step = (now - display->started) / (double)(progress->step - display->first_step);
+    char left[32];
+    format_duration(per_step * (double)(progress->steps - progress->step), left);
+    if (display->terminal) draw_bar(progress);
+    printf("step %lld/%lld  loss %.4f  %.0f %s/s  left %s", (long long)progress->step, (long long)progress->steps,
+           progress->loss, progress->per_second, display->tokens ? "tokens" : "samples", left);
+    if (evaluated) {
+        printf("  validation loss %.4f", progress->validation_loss);
+        if (isfinite(progress->validation_accuracy)) printf("  accuracy %.2f %%", 100 * progress->validation_accuracy);
+    }
+    printf(display->terminal ? evaluated || end ? "\033[K\n" : "\033[K" : "\n");
+    fflush(stdout);
+    return TARN_OK;
+}
+
+void tarn_progress_end(tarn_progress_display *display)
+{
+    if (display->terminal && !display->quiet) printf("\r\033[K");
+    fflush(stdout);
+}

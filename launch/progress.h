@@ -1,0 +1,19 @@
+/* progress.h - what `tarn train` shows while it runs: a bar on a terminal, plain lines elsewhere. Rank 0 only. */
+#ifndef TARN_LAUNCH_PROGRESS_H
+#define TARN_LAUNCH_PROGRESS_H
+
+#include <tarn/train.h>
+
+typedef struct tarn_progress_display {
+    bool terminal, quiet;
+    bool tokens;         /* per_second counts tokens, not samples */
+    double started, last; /* seconds, monotonic */
+    int64_t first_step;
+} tarn_progress_display;
+
+void tarn_progress_start(tarn_progress_display *display, int64_t first_step, bool tokens, bool quiet);
+/* A tarn_progress_function; user is the display. */
+tarn_status tarn_progress_show(void *user, const tarn_progress *progress);
+void tarn_progress_end(tarn_progress_display *display);
+
+#endif

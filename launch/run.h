@@ -1,0 +1,28 @@
+/* run.h - from a run file to the options of a trainer. */
+#ifndef TARN_LAUNCH_RUN_H
+#define TARN_LAUNCH_RUN_H
+
+#include "runtime/config/config.h"
+#include <tarn/tarn.h>
+
+/* Everything a run file describes. Ended with tarn_run_close. */
+typedef struct tarn_run {
+    tarn_config *config;
+    tarn_module *model;
+    tarn_dataset *data;
+    tarn_dataset *test; /* a validation set of its own (data.test_images), or NULL */
+    tarn_train_options options;
+    tarn_track_options track;
+} tarn_run;
+
+/* Opens data and model for a configuration that was loaded. vocabulary: that of a checkpoint, or NULL to take the data's.
+ * The run owns config from then on, whatever the status. */
+tarn_status tarn_run_open(tarn_run *run, tarn_context *context, tarn_config *config, const char *vocabulary);
+void tarn_run_close(tarn_run *run);
+/* The model alone, with a given vocabulary (gpt). */
+tarn_status tarn_run_model(tarn_module **model, tarn_context *context, const tarn_config *config, int64_t vocabulary);
+/* The configuration and (into *vocabulary, freed with free()) the vocabulary kept in a checkpoint directory or file. */
+tarn_status tarn_run_from_checkpoint(tarn_config **config, char **vocabulary, tarn_context *context, const char *path,
+                                     int overrides, const char *const *override);
+
+#endif
