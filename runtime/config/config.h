@@ -20,24 +20,24 @@ typedef struct tarn_config_key {
     tarn_config_type type;
     const char *fallback; /* default as text; NULL = no value */
     const char *choices;
-    double low, high;     /* inclusive range of numbers; both 0 = any */
+    double low, high; /* inclusive range of numbers; both 0 = any */
     bool required;
-    bool may_change;      /* may differ on resume */
-    const char *when;     /* "model.kind=gpt": the key belongs to that choice only; NULL = always */
+    bool may_change;  /* may differ on resume */
+    const char *when; /* "model.kind=gpt": the key belongs to that choice only; NULL = always */
     const char *help;
 } tarn_config_key;
 
 typedef struct tarn_config tarn_config;
 
-/* Reads the file (NULL: overrides only) and "key=value" overrides. Errors name file:line or the override, the key, what was
- * expected, and the nearest known key. */
+/* Reads the file (NULL: overrides only) and "key=value" overrides. Errors name file:line or the override, the key, what
+ * was expected, and the nearest known key. */
 tarn_status tarn_config_load(tarn_config **config, tarn_context *context, const tarn_config_key *schema, int keys,
                              const char *path, int overrides, const char *const *override);
 /* The same from text (a resolved configuration out of a checkpoint). */
 tarn_status tarn_config_parse(tarn_config **config, tarn_context *context, const tarn_config_key *schema, int keys,
                               const char *text, const char *name);
 void tarn_config_destroy(tarn_config *config);
-bool tarn_config_has(const tarn_config *config, const char *key); /* given or with a default */
+bool tarn_config_has(const tarn_config *config, const char *key);           /* given or with a default */
 const char *tarn_config_string(const tarn_config *config, const char *key); /* NULL when it has no value */
 int64_t tarn_config_integer(const tarn_config *config, const char *key);
 double tarn_config_number(const tarn_config *config, const char *key);
@@ -48,11 +48,11 @@ const char *tarn_config_where(const tarn_config *config, const char *key);
 /* Fails with a message that begins with where the key was given: for checks a schema cannot make. */
 tarn_status tarn_config_fail(tarn_context *context, const tarn_config *config, const char *key, const char *format, ...)
     TARN_PRINTF(4, 5);
-/* The resolved configuration as YAML, every key with its value, in schema order; owned by the config. Parsing it gives the
- * same text. */
+/* The resolved configuration as YAML, every key with its value, in schema order; owned by the config. Parsing it gives
+ * the same text. */
 const char *tarn_config_text(const tarn_config *config);
-/* Compares with the configuration a run was begun with: a key that differs and may not change is an error that names it,
- * both values and the remedy. */
+/* Compares with the configuration a run was begun with: a key that differs and may not change is an error that names
+ * it, both values and the remedy. */
 tarn_status tarn_config_check_resume(tarn_context *context, const tarn_config *config, const tarn_config *begun_with);
 
 #endif
