@@ -25,8 +25,7 @@ static int64_t padded(int64_t numel)
     return (numel + PAD - 1) / PAD * PAD;
 }
 
-/* ---- checks
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- checks ----------------------------------------------------------------------------------------------------- */
 
 static int compare_paths(const void *a, const void *b)
 {
@@ -59,8 +58,7 @@ static tarn_status check_parameters(tarn_module *module, tarn_parameter **parame
     return TARN_OK;
 }
 
-/* ---- layout
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- layout ----------------------------------------------------------------------------------------------------- */
 
 static void lay_out(tarn_module *module, tarn_parameter *const *registered, int count)
 {
@@ -99,8 +97,7 @@ static void join_ranges(tarn_module *module)
     }
 }
 
-/* ---- first values
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- first values ----------------------------------------------------------------------------------------------- */
 
 typedef struct fill_job {
     tarn_module *module;
@@ -163,8 +160,7 @@ static tarn_status fill(tarn_module *module, uint64_t seed)
     return TARN_OK;
 }
 
-/* ---- build
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- build ------------------------------------------------------------------------------------------------------ */
 
 static tarn_status allocate(tarn_module *module, int count)
 {

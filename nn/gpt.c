@@ -31,8 +31,7 @@ typedef struct gpt_model {
     tarn_module *block[]; /* options.layers */
 } gpt_model;
 
-/* ---- forward
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- forward ---------------------------------------------------------------------------------------------------- */
 
 /* x = x + attention(norm1(x)); x = x + down(gelu(up(norm2(x)))). The residual is added in the projections' epilogues,
  * unless dropout stands in between. */
@@ -99,8 +98,7 @@ tarn_tensor *tarn_gpt_loss(tarn_step *step, tarn_module *gpt, tarn_tensor *ids, 
     return tarn_classifier_loss(trunk(step, model, ids), tarn_embedding_tensor(model->token), targets);
 }
 
-/* ---- making
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- making ----------------------------------------------------------------------------------------------------- */
 
 static tarn_status add_linear(tarn_module *parent, const char *name, tarn_module **linear, int64_t inputs,
                               int64_t outputs, double scale)

@@ -40,8 +40,7 @@ static tarn_status finish(tarn_module **module, tarn_status status)
     return status;
 }
 
-/* ---- linear
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- linear ----------------------------------------------------------------------------------------------------- */
 
 typedef struct linear_layer {
     tarn_parameter *weight, *bias; /* (outputs, inputs), (outputs) or NULL */
@@ -100,8 +99,7 @@ tarn_status tarn_linear_create(tarn_module **module, tarn_context *context, int6
     return finish(module, status);
 }
 
-/* ---- embedding
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- embedding -------------------------------------------------------------------------------------------------- */
 
 typedef struct embedding_layer {
     tarn_parameter *weight; /* (rows, width) */
@@ -148,8 +146,7 @@ tarn_status tarn_embedding_create(tarn_module **module, tarn_context *context, i
     return tarn_embedding_make(module, context, rows, width, init_scale);
 }
 
-/* ---- norms
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- norms ------------------------------------------------------------------------------------------------------ */
 
 typedef struct norm_layer {
     tarn_parameter *weight, *bias; /* (width); bias NULL in rms_norm */

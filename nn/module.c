@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- life
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------------------------- */
 
 tarn_status tarn_module_create(tarn_module **out, tarn_context *context, const char *kind,
                                tarn_forward_function *forward, void *self, void (*free_self)(void *self))
@@ -50,8 +49,7 @@ void tarn_module_destroy(tarn_module *module)
     free(module);
 }
 
-/* ---- names
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------------------------------ */
 
 tarn_module *tarn_module_root(const tarn_module *module)
 {
@@ -132,7 +130,8 @@ static tarn_status check_entry(tarn_module *module, const char *name, size_t bel
             return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
                              "%s \"%s\": it has a \"%s\" already; choose another name", module->kind, module->path,
                              name);
-    if (strlen(module->path) + strlen(name) + below + 3 > TARN_MODULE_PATH)
+    size_t above = strlen(module->path), length = strlen(name) + (above ? above + 1 : 0) + (below ? below + 1 : 0);
+    if (length >= TARN_MODULE_PATH)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
                          "%s \"%s\": with \"%s\" a parameter's name becomes longer than %d bytes; shorten it",
                          module->kind, module->path, name, TARN_MODULE_PATH - 1);
@@ -146,8 +145,7 @@ static tarn_status check_entry(tarn_module *module, const char *name, size_t bel
     return TARN_OK;
 }
 
-/* ---- registration
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- registration ----------------------------------------------------------------------------------------------- */
 
 tarn_status tarn_module_parameter(tarn_parameter **out, tarn_module *module, const char *name, int ndim,
                                   const int64_t *shape, const tarn_parameter_options *options)
@@ -175,6 +173,8 @@ tarn_status tarn_module_parameter(tarn_parameter **out, tarn_module *module, con
     parameter->ndim = ndim;
     if (ndim) memcpy(parameter->shape, shape, (size_t)ndim * sizeof *shape);
     parameter->tensor.context = context;
+    parameter->tensor.slot = &parameter->slot; /* so that an op can name it when the module is not built */
+    parameter->slot = (tarn_parameter_slot){.index = -1, .name = parameter->path};
     snprintf(parameter->path, sizeof parameter->path, "%s", name);
     prefix_path(parameter->path, module->path);
     module->entries[module->entry_count++] = (tarn_module_entry){.parameter = parameter};
@@ -212,8 +212,7 @@ tarn_status tarn_module_adopt(tarn_module *module, const char *name, tarn_status
     return status;
 }
 
-/* ---- looking
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- looking ---------------------------------------------------------------------------------------------------- */
 
 int64_t tarn_parameter_numel(const tarn_parameter *parameter)
 {
@@ -336,8 +335,7 @@ tarn_status tarn_module_freeze(tarn_module *module, const char *pattern, bool fr
     return TARN_OK;
 }
 
-/* ---- use
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- use -------------------------------------------------------------------------------------------------------- */
 
 tarn_tensor *tarn_parameter_tensor(tarn_parameter *parameter)
 {
@@ -352,9 +350,8 @@ tarn_tensor *tarn_module_refuse(tarn_step *step, tarn_status status, const char 
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    tarn_step_fail(step, status, file, line, "%s", message);
-    /* In a failed step every new tensor is inert. */
-    return tarn_leaf(step, TARN_F32, 0, NULL, NULL, false);
+    if (step) tarn_step_fail(step, status, file, line, "%s", message);
+    return tarn_step_inert(step);
 }
 
 tarn_tensor *tarn_forward(tarn_step *step, tarn_module *module, tarn_tensor *input)

@@ -39,8 +39,7 @@ void tarn_optim_resolve(const tarn_optim_options *options, tarn_optim_options *r
     if (resolved->epsilon == 0) resolved->epsilon = 1e-8;
 }
 
-/* ---- making
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- making ----------------------------------------------------------------------------------------------------- */
 
 static tarn_status check_options(tarn_context *context, const tarn_optim_options *options)
 {
@@ -150,8 +149,7 @@ int tarn_optimizer_states(const tarn_optimizer *optimizer, const char *names[4],
     return states;
 }
 
-/* ---- update
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- update ----------------------------------------------------------------------------------------------------- */
 
 typedef struct update_job {
     const tarn_optimizer *optimizer;
