@@ -45,7 +45,7 @@ struct tarn_loader {
     rows_block *target;
 };
 
-/* ---- which sample stands where --------------------------------------------------------------------------------- */
+/* ---- which sample stands where --------------------------------------------------------------------------- */
 
 int64_t tarn_loader_batches(const tarn_loader *loader)
 {
@@ -62,7 +62,7 @@ int64_t tarn_loader_sample_at(const tarn_loader *loader, int64_t position)
     return (int64_t)tarn_permutation_at(&permutation, (uint64_t)(position % loader->length));
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------------------- */
 
 /* Targets >= 0 among `bytes` bytes of integers. */
 static int64_t count_classes(tarn_dtype dtype, const uint8_t *targets, int64_t bytes)
@@ -128,7 +128,7 @@ static void fill_block(const tarn_loader *loader, rows_block *block, int64_t ste
         block->status = fill_slot(loader, block, local);
 }
 
-/* ---- the thread -------------------------------------------------------------------------------------------------- */
+/* ---- the thread ------------------------------------------------------------------------------------------ */
 
 static void *read_ahead(void *argument)
 {
@@ -180,8 +180,7 @@ static void request(tarn_loader *loader, rows_block *block, int64_t step)
     pthread_mutex_unlock(&loader->lock);
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------------------------------ */
 
 static tarn_status check_options(tarn_context *context, const tarn_dataset *dataset, const tarn_loader_options *options)
 {
@@ -288,8 +287,7 @@ void tarn_loader_destroy(tarn_loader *loader)
     free(loader);
 }
 
-/* ---- steps ---------------------------------------------------------------------------------------------------------
- */
+/* ---- steps ----------------------------------------------------------------------------------------------- */
 
 tarn_status tarn_loader_load(tarn_loader *loader, int64_t step)
 {
