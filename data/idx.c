@@ -57,12 +57,11 @@ static tarn_status idx_read_to(idx_file *file, int64_t wanted)
         if (got < 0) {
             int code;
             const char *reason = gzerror(file->stream, &code);
-            if (code == Z_BUF_ERROR) return TARN_OK; /* the packed file ends too soon: reported as truncated */
             return tarn_fail(file->context, code == Z_ERRNO ? TARN_ERROR_IO : TARN_ERROR_FORMAT, TARN_HERE,
                              "%s: cannot be read after %lld bytes: %s: the file is damaged, get it anew", file->path,
                              (long long)file->used, code == Z_ERRNO ? strerror(errno) : reason);
         }
-        if (got == 0) return TARN_OK;
+        if (got == 0) return TARN_OK; /* the end, or a packed file that ends too soon: reported as truncated */
         file->used += got;
     }
     return TARN_OK;
@@ -127,7 +126,9 @@ static tarn_status idx_read_elements(idx_file *file, const idx_array *array)
             file->context, TARN_ERROR_FORMAT, TARN_HERE,
             "%s: data follows the elements: expected %lld bytes by the dimensions in its header, found %lld",
             file->path, (long long)array->total, (long long)(array->total + trailing));
-    if (got < 0) /* everything is there, but the packed file's checksum is missing or wrong */
+    int code; /* of an end that came too soon, which gzread tells as 0 bytes, or of a wrong checksum */
+    (void)gzerror(file->stream, &code);
+    if (got < 0 || code == Z_BUF_ERROR)
         return tarn_fail(
             file->context, TARN_ERROR_FORMAT, TARN_HERE,
             "%s: the packed file ends wrongly after all %lld bytes: it is truncated or damaged, get it anew",

@@ -175,15 +175,42 @@ static void encode(const text_source *source, const uint8_t *bytes, int64_t size
     }
 }
 
-/* Fills source from the bytes of a text in characters. */
+/* Replaces the characters of a text by those of a given vocabulary, which must hold them all. */
+static tarn_status impose_vocabulary(tarn_context *context, const char *path, const char *vocabulary, uint8_t *present)
+{
+    uint8_t *known = calloc(TARN_CODE_POINTS / 8, 1);
+    if (!known) return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "%s: no memory for the vocabulary", path);
+    int64_t size = (int64_t)strlen(vocabulary);
+    uint32_t code;
+    for (int64_t i = 0; i < size;) {
+        int length = tarn_utf8_next((const uint8_t *)vocabulary + i, size - i, &code);
+        if (length <= 0) break;
+        known[code / 8] |= (uint8_t)(1u << code % 8);
+        i += length;
+    }
+    for (code = 0; code < TARN_CODE_POINTS; code++) {
+        if (!(present[code / 8] >> code % 8 & 1) || known[code / 8] >> code % 8 & 1) continue;
+        free(known);
+        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
+                         "%s: the character U+%04X is not in the model's vocabulary: use a text of the characters the model "
+                         "was trained on",
+                         path, (unsigned)code);
+    }
+    memcpy(present, known, TARN_CODE_POINTS / 8);
+    free(known);
+    return TARN_OK;
+}
+
+/* Fills source from the bytes of a text in characters. vocabulary NULL: the text's own. */
 static tarn_status tokenize_characters(tarn_context *context, const char *path, const uint8_t *bytes, int64_t size,
-                                       text_source *source)
+                                       const char *vocabulary, text_source *source)
 {
     uint8_t *present = calloc(TARN_CODE_POINTS / 8, 1);
     int32_t *ids = malloc(TARN_CODE_POINTS * sizeof *ids);
     tarn_status status = TARN_OK;
     if (present != NULL && ids != NULL) {
         status = survey(context, path, bytes, size, present, &source->count);
+        if (status == TARN_OK && vocabulary != NULL) status = impose_vocabulary(context, path, vocabulary, present);
         if (status == TARN_OK) status = tarn_tokenizer_of_characters(&source->tokenizer, context, present);
     }
     if (status == TARN_OK && source->tokenizer != NULL) {
@@ -205,16 +232,17 @@ static tarn_status tokenize_characters(tarn_context *context, const char *path, 
 }
 
 /* Fills source from a file's bytes, which it takes. */
-static tarn_status tokenize(tarn_context *context, const char *path, tarn_tokenizer_kind kind, uint8_t *bytes,
+static tarn_status tokenize(tarn_context *context, const char *path, const tarn_text_options *options, uint8_t *bytes,
                             int64_t size, text_source *source)
 {
+    tarn_tokenizer_kind kind = options->tokenizer;
     if (kind == TARN_TOKENIZE_BYTES) {
         source->tokens = bytes;
         source->width = 1;
         source->count = size;
         return tarn_tokenizer_create(&source->tokenizer, context, kind, "");
     }
-    tarn_status status = tokenize_characters(context, path, bytes, size, source);
+    tarn_status status = tokenize_characters(context, path, bytes, size, options->vocabulary, source);
     free(bytes);
     return status;
 }
@@ -262,7 +290,7 @@ tarn_status tarn_text_open(tarn_dataset **dataset, tarn_context *context, const 
         return status;
     }
     tarn_dataset *made = NULL;
-    status = tokenize(context, path, options->tokenizer, bytes, size, source);
+    status = tokenize(context, path, options, bytes, size, source);
     if (status == TARN_OK) status = tarn_dataset_create(&made, context, &text_kind, source, path);
     if (status != TARN_OK) {
         text_close(source);

@@ -22,7 +22,8 @@ typedef struct arguments {
 static void print_help(void)
 {
     printf("usage: tarn train RUN.yaml [key=value ...] [--from-scratch] [--dry-run] [--quiet] [--expect-ranks N]\n\n"
-           "Trains the model a run file describes, alone or under mpirun/srun. Started again with the same file it resumes\n"
+           "Trains the model a run file describes, alone or under mpirun/srun. Started again with the same file it "
+           "resumes\n"
            "from the newest checkpoint. Ctrl-C and SIGTERM save a checkpoint after the step and exit with 75.\n\n"
            "  --from-scratch     do not resume\n"
            "  --dry-run          print the resolved configuration, parameters, shard plan and memory; train nothing\n"
@@ -44,19 +45,26 @@ static tarn_status parse(tarn_context *context, int argc, char **argv, arguments
     if (!out->overrides) return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "no memory for the arguments");
     for (int i = 1; i < argc; i++) {
         const char *argument = argv[i];
-        if (!strcmp(argument, "--help") || !strcmp(argument, "-h")) out->help = true;
-        else if (!strcmp(argument, "--from-scratch")) out->from_scratch = true;
-        else if (!strcmp(argument, "--dry-run")) out->dry_run = true;
-        else if (!strcmp(argument, "--quiet")) out->quiet = true;
-        else if (!strcmp(argument, "--expect-ranks") && i + 1 < argc) out->expect_ranks = atoi(argv[++i]);
+        if (!strcmp(argument, "--help") || !strcmp(argument, "-h"))
+            out->help = true;
+        else if (!strcmp(argument, "--from-scratch"))
+            out->from_scratch = true;
+        else if (!strcmp(argument, "--dry-run"))
+            out->dry_run = true;
+        else if (!strcmp(argument, "--quiet"))
+            out->quiet = true;
+        else if (!strcmp(argument, "--expect-ranks") && i + 1 < argc)
+            out->expect_ranks = atoi(argv[++i]);
         else if (argument[0] == '-')
-            return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn train does not know the option %s: see tarn train --help",
-                             argument);
-        else if (strchr(argument, '=')) out->overrides[out->override_count++] = argument;
+            return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
+                             "tarn train does not know the option %s: see tarn train --help", argument);
+        else if (strchr(argument, '='))
+            out->overrides[out->override_count++] = argument;
         else if (out->file)
             return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
                              "two run files, %s and %s: give one, and changes as key=value", out->file, argument);
-        else out->file = argument;
+        else
+            out->file = argument;
     }
     if (!out->help && !out->file)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn train needs a run file: tarn train run.yaml");
@@ -85,7 +93,7 @@ static tarn_status check_resume(tarn_context *context, const tarn_run *run)
         if (!status && count) status = tarn_checkpoint_peek(context, directory, "text/config", &text);
         tarn_config *begun_with = NULL;
         if (!status && text && *text)
-            status = tarn_config_parse(&begun_with, context, tarn_run_schema, tarn_run_schema_count, text, directory, 0, NULL);
+            status = tarn_config_parse(&begun_with, context, tarn_run_schema, tarn_run_schema_count, text, directory);
         if (!status && begun_with) status = tarn_config_check_resume(context, run->config, begun_with);
         tarn_config_destroy(begun_with);
         free(text);
@@ -93,9 +101,8 @@ static tarn_status check_resume(tarn_context *context, const tarn_run *run)
     return tarn_agree(context, status, "comparing the configuration with the checkpoint");
 }
 
-static void log_parameters(tarn_context *context, tarn_tracker *tracker, const tarn_config *config)
+static void log_parameters(tarn_tracker *tracker, const tarn_config *config)
 {
-    (void)context;
     for (int i = 0; i < tarn_run_schema_count; i++) {
         const char *value = tarn_config_value_text(config, tarn_run_schema[i].name);
         if (value) tarn_log_param(tracker, tarn_run_schema[i].name, value);
@@ -118,10 +125,11 @@ static tarn_status train(tarn_context *context, tarn_run *run, const arguments *
     if (speaks && begun >= run->options.steps)
         printf("finished already: %lld steps in %s. Raise train.steps to go on, or start over with --from-scratch\n",
                (long long)begun, run->options.checkpoint_directory);
-    else if (speaks && begun) printf("resumed at step %lld from %s\n", (long long)begun, run->options.checkpoint_directory);
+    else if (speaks && begun)
+        printf("resumed at step %lld from %s\n", (long long)begun, run->options.checkpoint_directory);
     fflush(stdout);
     tarn_tracker *tracker = tarn_trainer_tracker(trainer);
-    if (tracker) log_parameters(context, tracker, run->config);
+    if (tracker) log_parameters(tracker, run->config);
     if (speaks) tarn_progress_start(&display, begun, tarn_module_is_gpt(run->model), arguments->quiet);
     while (tarn_trainer_next(trainer)) {
         tarn_trainer_run_shards(trainer);
@@ -153,11 +161,13 @@ int tarn_command_train(int argc, char **argv)
         status = tarn_config_load(&config, context, tarn_run_schema, tarn_run_schema_count, arguments.file,
                                   arguments.override_count, arguments.overrides);
     if (!status) status = tarn_run_open(&run, context, config, NULL);
-    if (tarn_get_comm_ready(context)) status = tarn_agree(context, status, "reading the run file and opening the data");
+    if (tarn_get_comm(context)) status = tarn_agree(context, status, "reading the run file and opening the data");
     if (!status && !arguments.from_scratch) status = check_resume(context, &run);
-    if (!status && arguments.dry_run) status = tarn_plan_print(context, &run);
-    else if (!status) train(context, &run, &arguments);
+    if (!status && arguments.dry_run)
+        status = tarn_plan_print(context, &run);
+    else if (!status)
+        train(context, &run, &arguments);
     free(arguments.overrides);
-    int code = tarn_exit_with(context, &run);
-    return code;
+    tarn_run_close(&run);
+    return tarn_exit(context);
 }

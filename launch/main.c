@@ -18,7 +18,8 @@ static const struct {
 
 static void usage(FILE *out)
 {
-    fprintf(out, "tarn %s - distributed training with the same bits on any number of ranks\n\nusage: tarn COMMAND ...\n\n",
+    fprintf(out,
+            "tarn %s - distributed training with the same bits on any number of ranks\n\nusage: tarn COMMAND ...\n\n",
             TARN_VERSION_STRING);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].help);

@@ -10,15 +10,20 @@ static const double TERMINAL_SECONDS = 0.1, PLAIN_SECONDS = 5.0;
 
 void tarn_progress_start(tarn_progress_display *display, int64_t first_step, bool tokens, bool quiet)
 {
-    *display = (tarn_progress_display){.terminal = isatty(STDOUT_FILENO) != 0, .quiet = quiet, .tokens = tokens,
-                                       .started = tarn_seconds(), .first_step = first_step};
+    *display = (tarn_progress_display){.terminal = isatty(STDOUT_FILENO) != 0,
+                                       .quiet = quiet,
+                                       .tokens = tokens,
+                                       .started = tarn_seconds(),
+                                       .first_step = first_step};
 }
 
 static void format_duration(double seconds, char out[32])
 {
     long s = seconds > 0 && seconds < 1e9 ? lround(seconds) : 0;
-    if (s >= 3600) snprintf(out, 32, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
-    else snprintf(out, 32, "%ld:%02ld", s / 60, s % 60);
+    if (s >= 3600)
+        snprintf(out, 32, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(out, 32, "%ld:%02ld", s / 60, s % 60);
 }
 
 static void draw_bar(const tarn_progress *progress)

@@ -6,7 +6,7 @@
 
 typedef struct tarn_progress_display {
     bool terminal, quiet;
-    bool tokens;         /* per_second counts tokens, not samples */
+    bool tokens;          /* per_second counts tokens, not samples */
     double started, last; /* seconds, monotonic */
     int64_t first_step;
 } tarn_progress_display;

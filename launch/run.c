@@ -34,8 +34,9 @@ tarn_status tarn_run_model(tarn_module **model, tarn_context *context, const tar
                                 .vocabulary = vocabulary,
                                 .dropout = tarn_config_number(config, "model.dropout")};
         if (gpt.heads > 0 && gpt.width % gpt.heads)
-            return tarn_config_fail(context, config, "model.width", "model.width %lld does not divide by model.heads %lld",
-                                    (long long)gpt.width, (long long)gpt.heads);
+            return tarn_config_fail(context, config, "model.width",
+                                    "model.width %lld does not divide by model.heads %lld", (long long)gpt.width,
+                                    (long long)gpt.heads);
         return tarn_gpt_create(model, context, &gpt);
     }
     tarn_mlp_options mlp = {.activation = activation_of(tarn_config_string(config, "model.activation")),
@@ -54,7 +55,8 @@ static tarn_status open_data(tarn_run *run, tarn_context *context, const char *v
         tarn_text_options text = {.tokenizer = bytes ? TARN_TOKENIZE_BYTES : TARN_TOKENIZE_CHARACTERS,
                                   .validation = tarn_config_number(config, "data.validation"),
                                   .vocabulary = vocabulary && *vocabulary ? vocabulary : NULL};
-        if (is(config, "model.kind", "gpt")) text.context = tarn_config_integer(config, "model.context");
+        if (is(config, "model.kind", "gpt"))
+            text.context = tarn_config_integer(config, "model.context");
         else
             return tarn_config_fail(context, config, "data.kind", "data.kind text needs model.kind gpt, not %s",
                                     tarn_config_string(config, "model.kind"));
@@ -71,7 +73,8 @@ static tarn_status open_data(tarn_run *run, tarn_context *context, const char *v
     tarn_status status = tarn_idx_open(&run->data, context, images, labels);
     const char *test_images = tarn_config_string(config, "data.test_images");
     const char *test_labels = tarn_config_string(config, "data.test_labels");
-    if (!status && test_images && test_labels) status = tarn_idx_open(&run->test, context, test_images, test_labels);
+    if (!status && test_images && test_labels)
+        status = tarn_idx_open(&run->test, context, test_images, test_labels);
     else if (!status && tarn_config_number(config, "data.validation") > 0)
         status = tarn_dataset_split(run->data, tarn_config_number(config, "data.validation"));
     return status;
@@ -156,7 +159,9 @@ tarn_status tarn_run_from_checkpoint(tarn_config **config, char **vocabulary, ta
     if (!status && (!text || !*text))
         status = tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
                            "%s keeps no run file: it was written by a program that gave no config_text", path);
-    if (!status) status = tarn_config_parse(config, context, tarn_run_schema, tarn_run_schema_count, text, path, overrides, override);
+    if (!status)
+        status = tarn_config_parse_with(config, context, tarn_run_schema, tarn_run_schema_count, text, path, overrides,
+                                        override);
     if (!status) status = tarn_checkpoint_peek(context, path, "text/vocabulary", vocabulary);
     free(text);
     return status;

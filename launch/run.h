@@ -15,8 +15,8 @@ typedef struct tarn_run {
     tarn_track_options track;
 } tarn_run;
 
-/* Opens data and model for a configuration that was loaded. vocabulary: that of a checkpoint, or NULL to take the data's.
- * The run owns config from then on, whatever the status. */
+/* Opens data and model for a configuration that was loaded. vocabulary: that of a checkpoint, or NULL to take the
+ * data's. The run owns config from then on, whatever the status. */
 tarn_status tarn_run_open(tarn_run *run, tarn_context *context, tarn_config *config, const char *vocabulary);
 void tarn_run_close(tarn_run *run);
 /* The model alone, with a given vocabulary (gpt). */

@@ -36,8 +36,7 @@ const tarn_config_key tarn_run_schema[] = {
     {"model.dropout", TARN_CONFIG_NUMBER, "0", SHARE, .help = "share of activations that a training step drops"},
     {"model.init_from", TARN_CONFIG_STRING,
      .help = "checkpoint, or directory of checkpoints, that gives the first weights"},
-    {"model.freeze", TARN_CONFIG_STRING,
-     .help = "parameters that stay as they are: beginnings of names, separated by commas"},
+    {"model.freeze", TARN_CONFIG_STRING, .help = "shell pattern of the names of parameters that stay as they are"},
 
     {"data.kind", TARN_CONFIG_CHOICE, .choices = "text|idx", .required = true, .help = "where samples come from"},
     {"data.path", TARN_CONFIG_STRING, .required = true, .when = "data.kind=text", .help = "a UTF-8 text"},

@@ -72,6 +72,7 @@ tarn_status tarn_trainer_open_slot(tarn_trainer *trainer, tarn_leader *leader, t
                              .scratch = leader->scratch,
                              .team = team,
                              .no_gradient = gradients == NULL,
+                             .dry = trainer->dry,
                              .random = {.seed = trainer->options.seed,
                                         .step = (uint64_t)step_index,
                                         .first_sample = (uint64_t)rows.first,

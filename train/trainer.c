@@ -221,6 +221,11 @@ const tarn_progress *tarn_trainer_progress(const tarn_trainer *trainer)
     return &trainer->progress;
 }
 
+tarn_tracker *tarn_trainer_tracker(tarn_trainer *trainer)
+{
+    return trainer->tracker;
+}
+
 static void destroy(tarn_trainer *trainer)
 {
     tarn_loader_destroy(trainer->loader);

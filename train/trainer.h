@@ -80,6 +80,7 @@ struct tarn_trainer {
     char run_id[40];
     char fingerprint[2048];
     double step_started;
+    bool dry; /* steps opened now run no kernels, see memory.c */
 
     /* The loop by hand. */
     bool in_step, by_hand;

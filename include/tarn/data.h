@@ -46,6 +46,7 @@ typedef enum tarn_tokenizer_kind { TARN_TOKENIZE_CHARACTERS = 0, TARN_TOKENIZE_B
 typedef struct tarn_text_options {
     tarn_tokenizer_kind tokenizer;
     int64_t context;   /* tokens of a sample; 0: the trainer sets the model's */
+    const char *vocabulary; /* of a trained model (characters), which the text must not leave; NULL: the text's own */
     double validation; /* share of the text, cut from its end, that tarn_dataset_validation returns; 0 = none */
 } tarn_text_options;
 

@@ -97,6 +97,10 @@ TARN_API tarn_status tarn_trainer_run_shards(tarn_trainer *trainer);
 TARN_API tarn_status tarn_optim_step(tarn_trainer *trainer);
 /* The progress of the last step, borrowed. */
 TARN_API const tarn_progress *tarn_trainer_progress(const tarn_trainer *trainer);
+/* The run's record, to log metrics, params, tags and files of one's own; NULL without tracking. Borrowed. */
+TARN_API tarn_tracker *tarn_trainer_tracker(tarn_trainer *trainer);
+/* Bytes this rank will have in use at most, estimated without computing anything: call it before the first step. */
+TARN_API tarn_status tarn_trainer_memory(tarn_trainer *trainer, int64_t *bytes);
 /* Mean loss over a dataset, with the options' loss and no gradient; accuracy where targets are classes (else NaN). */
 TARN_API tarn_status tarn_trainer_evaluate(tarn_trainer *trainer, tarn_dataset *dataset, double *loss, double *accuracy);
 /* SHA-256 of parameters, moments and step, as `tarn checkpoint digest` prints it. out[65]. */

@@ -200,7 +200,7 @@ tarn_tensor *tarn_apply(tarn_step *step, const tarn_op *op, int inputs, tarn_ten
             goto done;
         }
         tarn_scratch_reset(step->setup.scratch);
-        kernel(&call);
+        if (!step->setup.dry) kernel(&call);
         if (tarn_scratch_failed(step->setup.scratch)) {
             fail(step, op, TARN_ERROR_MEMORY, inputs, in, "no scratch memory");
             goto done;

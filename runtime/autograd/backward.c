@@ -42,7 +42,7 @@ static void free_tensor_memory(tarn_tensor *tensor)
 static void parameter_written(tarn_step *step, const tarn_parameter_slot *slot)
 {
     if (--step->writers[slot->index] > 0) return;
-    if (!step->written[slot->index] && !step->setup.accumulate)
+    if (!step->written[slot->index] && !step->setup.accumulate && !step->setup.dry)
         memset(step->setup.gradients + slot->offset, 0, (size_t)slot->numel * sizeof(float));
     if (step->setup.ready) step->setup.ready(step->setup.user, slot);
 }
@@ -106,7 +106,7 @@ static bool run_kernel(tarn_step *step, tarn_node *node, tarn_kernel *kernel, in
     }
     if (!any) return true;
     tarn_scratch_reset(step->setup.scratch);
-    kernel(call);
+    if (!step->setup.dry) kernel(call);
     if (tarn_scratch_failed(step->setup.scratch)) {
         tarn_step_fail(step, TARN_ERROR_MEMORY, TARN_HERE, "backward of op %s: no scratch memory", call->op->name);
         return false;

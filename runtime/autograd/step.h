@@ -49,6 +49,7 @@ typedef struct tarn_step_setup {
     tarn_scratch *scratch;
     tarn_team *team;
     bool no_gradient;
+    bool dry; /* kernels are not run: only shapes and memory are gone through, to learn how much a step needs */
     tarn_random_key random;
     float *gradients; /* the shard's flat gradient buffer, NULL: parameters get none */
     bool accumulate;  /* a later micro-batch: add to what is there */

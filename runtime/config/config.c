@@ -269,11 +269,19 @@ tarn_status tarn_config_load(tarn_config **out, tarn_context *context, const tar
 tarn_status tarn_config_parse(tarn_config **out, tarn_context *context, const tarn_config_key *schema, int keys,
                               const char *text, const char *name)
 {
+    return tarn_config_parse_with(out, context, schema, keys, text, name, 0, NULL);
+}
+
+tarn_status tarn_config_parse_with(tarn_config **out, tarn_context *context, const tarn_config_key *schema, int keys,
+                                   const char *text, const char *name, int overrides, const char *const *override)
+{
     tarn_config *config;
     *out = NULL;
     tarn_status status = create(&config, context, schema, keys, name);
     if (status) return status;
-    return finish(out, context, config, apply_text(config, context, text, strlen(text)));
+    status = apply_text(config, context, text, strlen(text));
+    for (int i = 0; i < overrides && !status; i++) status = apply_override(config, context, override[i]);
+    return finish(out, context, config, status);
 }
 
 void tarn_config_destroy(tarn_config *config)
@@ -345,6 +353,12 @@ tarn_status tarn_config_fail(tarn_context *context, const tarn_config *config, c
     if (!value->given)
         return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE, "%s: %s: %s", config->name, key, message);
     return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE, "%s: %s: %s", value->where, key, message);
+}
+
+const char *tarn_config_value_text(const tarn_config *config, const char *key)
+{
+    const tarn_config_value *value = value_of(config, key);
+    return value->has ? value->text : NULL;
 }
 
 const char *tarn_config_text(const tarn_config *config)

@@ -36,6 +36,9 @@ tarn_status tarn_config_load(tarn_config **config, tarn_context *context, const 
 /* The same from text (a resolved configuration out of a checkpoint). */
 tarn_status tarn_config_parse(tarn_config **config, tarn_context *context, const tarn_config_key *schema, int keys,
                               const char *text, const char *name);
+/* The same with "key=value" overrides on top. */
+tarn_status tarn_config_parse_with(tarn_config **config, tarn_context *context, const tarn_config_key *schema, int keys,
+                                   const char *text, const char *name, int overrides, const char *const *override);
 void tarn_config_destroy(tarn_config *config);
 bool tarn_config_has(const tarn_config *config, const char *key);           /* given or with a default */
 const char *tarn_config_string(const tarn_config *config, const char *key); /* NULL when it has no value */
@@ -43,6 +46,8 @@ int64_t tarn_config_integer(const tarn_config *config, const char *key);
 double tarn_config_number(const tarn_config *config, const char *key);
 bool tarn_config_boolean(const tarn_config *config, const char *key);
 int tarn_config_integers(const tarn_config *config, const char *key, const int64_t **values);
+/* The value as it stands in the resolved text; NULL when the key has none. */
+const char *tarn_config_value_text(const tarn_config *config, const char *key);
 /* "run.yaml:7" or "key=value on the command line" or "default". */
 const char *tarn_config_where(const tarn_config *config, const char *key);
 /* Fails with a message that begins with where the key was given: for checks a schema cannot make. */

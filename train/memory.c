@@ -1,0 +1,65 @@
+/* memory.c - how much memory a rank will need: the tape of one shard is gone through without running a kernel, so that
+ * the pool says what activations and gradients take; the flat buffers and what kernels need beside them are added.
+ */
+#include "train/trainer.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+/* What this process has in use already: code, libraries, data, the parameters. */
+static int64_t resident_bytes(void)
+{
+    long long pages = 0, total = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file && fscanf(file, "%lld %lld", &total, &pages) != 2) pages = 0;
+    if (file) fclose(file);
+    return (int64_t)pages * sysconf(_SC_PAGESIZE);
+}
+
+/* Peak of one shard's tape, by going through it dry. */
+static tarn_status measure_tape(tarn_trainer *trainer, int64_t *bytes)
+{
+    tarn_leader leader = {.trainer = trainer,
+                          .pool = tarn_pool_create(),
+                          .scratch = tarn_scratch_create(),
+                          .seen = trainer->leader[0].seen};
+    tarn_status status = leader.pool && leader.scratch ? TARN_OK : TARN_ERROR_MEMORY;
+    if (!status) status = tarn_loader_load(trainer->loader, trainer->step);
+    tarn_step *step = NULL;
+    tarn_batch batch;
+    float unused;
+    if (!status) {
+        trainer->dry = true;
+        status = tarn_trainer_open_slot(trainer, &leader, NULL, trainer->loader, trainer->mine.begin, 0, trainer->step,
+                                        &unused, &step, &batch);
+        trainer->dry = false;
+    }
+    if (!status) {
+        tarn_backward(step, tarn_trainer_loss(trainer, step, &batch, NULL));
+        status = tarn_step_close(step);
+    }
+    *bytes = status ? 0 : (int64_t)tarn_pool_peak_bytes(leader.pool);
+    tarn_pool_destroy(leader.pool);
+    tarn_scratch_destroy(leader.scratch);
+    return status;
+}
+
+tarn_status tarn_trainer_memory(tarn_trainer *trainer, int64_t *bytes)
+{
+    int64_t tape = 0;
+    tarn_status status = measure_tape(trainer, &tape);
+    if (status) return status;
+    const char *names[4];
+    float *buffers[4];
+    int states = tarn_optimizer_states(trainer->optimizer, names, buffers);
+    int64_t flat = tarn_module_flat_count(trainer->model) * (int64_t)sizeof(float);
+    /* Gradient buffers: log2(shards of a leader) + 1 live at once in each. */
+    int shards = trainer->mine.end - trainer->mine.begin, each = (shards + trainer->leaders - 1) / trainer->leaders,
+        depth = 1;
+    for (int n = 1; n < each; n *= 2) depth++;
+    /* Packed panels of the matrix products and the hidden layer of a fused block: what kernels take from scratch. */
+    int64_t scratch = tape / 8 + (8 << 20);
+    *bytes =
+        resident_bytes() + flat * (states + (int64_t)depth * trainer->leaders) + (tape + scratch) * trainer->leaders;
+    return TARN_OK;
+}
