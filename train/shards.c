@@ -80,8 +80,8 @@ tarn_status tarn_trainer_open_slot(tarn_trainer *trainer, tarn_leader *leader, t
                              .gradients = gradients,
                              .accumulate = micro > 0,
                              .parameters = trainable,
-                             .ready = gradients ? on_ready : NULL,
-                             .poll = gradients && (leader == trainer->leader) ? on_poll : NULL,
+                             .ready = gradients && !trainer->dry ? on_ready : NULL,
+                             .poll = gradients && !trainer->dry && leader == trainer->leader ? on_poll : NULL,
                              .user = leader};
     tarn_status status = tarn_step_create(step, trainer->context, &setup);
     if (status) return status;
