@@ -177,6 +177,35 @@ Test(data, idx_damaged_gzip)
     free(packed);
 }
 
+/* Larger than zlib's buffers: the pixels come through whole before the end of the packed file is seen to be wrong. */
+Test(data, idx_damaged_end_of_large_gzip)
+{
+    enum { SIZE = 3000000 };
+    make_idx();
+    uint8_t *bytes = malloc(16 + SIZE);
+    cr_assert_not_null(bytes);
+    put_number(bytes, 0x00000803);
+    put_number(bytes + 4, IMAGES);
+    put_number(bytes + 8, SIZE / IMAGES);
+    put_number(bytes + 12, 1);
+    for (uint32_t i = 0; i < SIZE; i++) bytes[16 + i] = (uint8_t)(i * i >> 7);
+    size_t size = 0;
+    char *packed = tarn_test_read(write_gzip("whole.gz", bytes, 16 + SIZE), &size);
+    cr_assert_not_null(packed);
+    const char *marks = write_bytes("l", labels, sizeof labels);
+    tarn_dataset *dataset;
+    cr_assert_eq(tarn_idx_open(&dataset, context, in_folder("whole.gz"), marks), TARN_OK);
+    tarn_dataset_close(dataset);
+    for (size_t less = 1; less <= 8; less++)
+        expect_error(tarn_idx_open(&dataset, context, write_bytes("cut.gz", packed, size - less), marks),
+                     TARN_ERROR_FORMAT, "cut.gz", NULL);
+    packed[size - 8] ^= 1; /* CRC */
+    expect_error(tarn_idx_open(&dataset, context, write_bytes("bad.gz", packed, size), marks), TARN_ERROR_FORMAT,
+                 "bad.gz", "damaged", NULL);
+    free(packed);
+    free(bytes);
+}
+
 Test(data, idx_fashion_mnist)
 {
     const char *pictures = "/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz";

@@ -335,9 +335,15 @@ Test(loader, errors_surface_where_they_belong)
         step_samples(loader, 1, 0, 1, after); /* still there */
         cr_expect_eq(memcmp(before, after, sizeof before), 0);
         expect_error(tarn_loader_load(loader, 2), TARN_ERROR_IO, sample, NULL);
-        cr_assert_eq(tarn_loader_load(loader, 3), TARN_OK);
+        int64_t broken = state.broken;
         state.broken = -1;
         cr_assert_eq(tarn_loader_load(loader, 2), TARN_OK, "tried anew");
+        cr_assert_eq(tarn_loader_load(loader, 5), TARN_OK);
+        tarn_loader_destroy(loader); /* ends the thread, which reads state.broken */
+        state.broken = broken;
+        loader = open_loader(dataset, (tarn_loader_options){.seed = 2, .batch = 4, .prefetch = prefetch});
+        expect_error(tarn_loader_load(loader, 2), TARN_ERROR_IO, sample, NULL);
+        cr_assert_eq(tarn_loader_load(loader, 3), TARN_OK);
         tarn_loader_destroy(loader);
         tarn_dataset_close(dataset);
     }
@@ -383,4 +389,12 @@ Test(loader, bad_options)
     cr_expect_eq(tarn_loader_load(loader, 5), TARN_OK);
     tarn_loader_destroy(loader);
     tarn_dataset_close(dataset);
+}
+
+/* The program that the tsan preset runs; here for its checks. */
+Test(loader, case_program)
+{
+    char *output = NULL;
+    cr_expect_eq(tarn_test_run(TARN_BINARY_DIR "/tests/case_loader", 60, &output), 0, "%s", output);
+    free(output);
 }
