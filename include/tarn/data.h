@@ -31,12 +31,14 @@ typedef struct tarn_sample_shape {
     int64_t classes; /* number of classes or tokens, 0 when targets are no classes */
 } tarn_sample_shape;
 
+/* Ends a dataset and its validation part; nothing for NULL and for a validation part, which is borrowed. */
 TARN_API void tarn_dataset_close(tarn_dataset *dataset);
 TARN_API int64_t tarn_dataset_length(const tarn_dataset *dataset);
 TARN_API void tarn_dataset_shape(const tarn_dataset *dataset, tarn_sample_shape *shape);
 /* Copies sample `index` to input and target (bytes as the shape says). Thread-safe. */
 TARN_API tarn_status tarn_dataset_read(tarn_dataset *dataset, int64_t index, void *input, void *target);
-/* "sha256:..." of the source's bytes, for the record of a run. Borrowed. */
+/* "sha256:..." of the source's contents, for the record of a run: the file of a text; images then labels, unpacked; inputs
+ * then targets as they were at opening. "" for callbacks. The validation part has that of the whole. Borrowed. */
 TARN_API const char *tarn_dataset_digest(const tarn_dataset *dataset);
 
 /* ---- text ----------------------------------------------------------------------------------------------------------- */
@@ -85,7 +87,8 @@ TARN_API tarn_status tarn_callback_open(tarn_dataset **dataset, tarn_context *co
                                         const tarn_sample_shape *shape, tarn_read_function *read, void *user);
 
 /* The validation part that the options cut off, borrowed from the dataset; NULL when there is none. For idx, arrays and
- * callbacks: tarn_dataset_split cuts the last `share` of the samples off. */
+ * callbacks: tarn_dataset_split cuts the last `share` of the samples off (of a text: of its tokens); 0 cuts nothing. Once,
+ * and before training starts. */
 TARN_API tarn_dataset *tarn_dataset_validation(tarn_dataset *dataset);
 TARN_API tarn_status tarn_dataset_split(tarn_dataset *dataset, double share);
 
