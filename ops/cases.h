@@ -5,8 +5,8 @@
 #include <tarn/ops.h>
 #include <tarn/sys/op.h>
 
-#define TARN_CASES(op, ...)                                      \
-    const tarn_op_case tarn_##op##_cases[] = {__VA_ARGS__};       \
+#define TARN_CASES(op, ...)                                                                                            \
+    const tarn_op_case tarn_##op##_cases[] = {__VA_ARGS__};                                                            \
     const int tarn_##op##_case_count = (int)(sizeof tarn_##op##_cases / sizeof tarn_##op##_cases[0]);
 
 #endif

@@ -24,6 +24,6 @@ typedef struct tarn_kernel_pair {
 } tarn_kernel_pair;
 
 #define TARN_PASTE_(a, b) a##b
-#define TARN_PASTE(a, b) TARN_PASTE_(a, b)
+#define TARN_PASTE(a, b)  TARN_PASTE_(a, b)
 
 #endif

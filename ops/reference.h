@@ -11,10 +11,10 @@
 #include "runtime/backend/cpu/reference_math.h" /* real, real_fma, real_exp, real_log, ..., real_lane_sum, REAL(name) */
 
 #if TARN_REAL_IS_DOUBLE
-#define TARN_REFERENCE(op, forward_fn, backward_fn) \
+#define TARN_REFERENCE(op, forward_fn, backward_fn)                                                                    \
     const tarn_kernel_pair tarn_##op##_reference_f64 = {forward_fn, backward_fn};
 #else
-#define TARN_REFERENCE(op, forward_fn, backward_fn) \
+#define TARN_REFERENCE(op, forward_fn, backward_fn)                                                                    \
     const tarn_kernel_pair tarn_##op##_reference_f32 = {forward_fn, backward_fn};
 #endif
 

@@ -10,8 +10,8 @@ typedef struct built_in {
 } built_in;
 
 #define TARN_OP(name) extern const tarn_kernel_pair tarn_##name##_reference_f32, tarn_##name##_reference_f64;
-#define TARN_OP_FAST(name) \
-    TARN_OP(name)          \
+#define TARN_OP_FAST(name)                                                                                             \
+    TARN_OP(name)                                                                                                      \
     extern const tarn_kernel_pair tarn_##name##_fast_avx2, tarn_##name##_fast_avx512;
 #include "ops/ops.def"
 #undef TARN_OP
@@ -19,9 +19,9 @@ typedef struct built_in {
 
 static const built_in built_ins[] = {
 #define TARN_OP(name) {&tarn_op_##name, &tarn_##name##_reference_f32, &tarn_##name##_reference_f64, NULL, NULL},
-#define TARN_OP_FAST(name)                                                              \
-    {&tarn_op_##name, &tarn_##name##_reference_f32, &tarn_##name##_reference_f64,       \
-     &tarn_##name##_fast_avx2, &tarn_##name##_fast_avx512},
+#define TARN_OP_FAST(name)                                                                                             \
+    {&tarn_op_##name, &tarn_##name##_reference_f32, &tarn_##name##_reference_f64, &tarn_##name##_fast_avx2,            \
+     &tarn_##name##_fast_avx512},
 #include "ops/ops.def"
 #undef TARN_OP
 #undef TARN_OP_FAST

@@ -1,5 +1,6 @@
 /* shape.c - see shape.h. */
 #include "ops/shape.h"
+#include "ops/attributes.h"
 #include "runtime/tensor/view.h"
 
 int tarn_dimension(int d, int ndim)
@@ -49,8 +50,30 @@ tarn_status tarn_infer_broadcast(tarn_call *call)
     return TARN_OK;
 }
 
+tarn_status tarn_infer_reduce(tarn_call *call)
+{
+    const tarn_reduce_attrs *attrs = call->attrs;
+    const tarn_view *x = &call->in[0];
+    int d = tarn_dimension(attrs->d, x->ndim), to = 0;
+    if (d < 0) return tarn_call_error(call, "dimension %d of a tensor with %d dimensions", attrs->d, x->ndim);
+    if (!tarn_dtype_is_real(x->dtype))
+        return tarn_call_error(call, "the elements are %s: convert them with tarn_convert to f32",
+                               tarn_dtype_name(x->dtype));
+    call->outputs = 1;
+    call->out[0].dtype = x->dtype;
+    for (int i = 0; i < x->ndim; i++) {
+        if (i != d)
+            call->out[0].shape[to++] = x->shape[i];
+        else if (attrs->keep)
+            call->out[0].shape[to++] = 1;
+    }
+    call->out[0].ndim = to;
+    return TARN_OK;
+}
+
 tarn_cut tarn_cut_at(const tarn_view *x, int d)
 {
+    d = tarn_dimension(d, x->ndim);
     tarn_cut cut = {1, x->shape[d], 1};
     for (int i = 0; i < d; i++) cut.outer *= x->shape[i];
     for (int i = d + 1; i < x->ndim; i++) cut.inner *= x->shape[i];

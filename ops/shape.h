@@ -20,16 +20,20 @@ tarn_status tarn_infer_rows(tarn_call *call);
  * are equal or one of them is 1. Both f32 or both f64. */
 tarn_status tarn_infer_broadcast(tarn_call *call);
 
+/* Reductions over one dimension (tarn_reduce_attrs): in[0] without dimension d, or with size 1 there. */
+tarn_status tarn_infer_reduce(tarn_call *call);
+
 /* x (outer..., n, inner...) cut at dimension d: element (o, k, i) of a contiguous x lies at (o * n + k) * inner + i. */
 typedef struct tarn_cut {
     int64_t outer, n, inner;
 } tarn_cut;
+/* d may count from the end; it was checked by infer. */
 tarn_cut tarn_cut_at(const tarn_view *x, int d);
 /* Rows along the last dimension; a scalar is one row of one. */
 tarn_cut tarn_cut_rows(const tarn_view *x);
 
-/* How the elements of a binary op's inputs lie, with dimensions that can be walked as one merged. Row r of `rows` starts
- * at offset[side](r) and has n elements stride[side] apart; out is contiguous, row r starts at r * n. */
+/* How the elements of a binary op's inputs lie, with dimensions that can be walked as one merged. Row r of `rows`
+ * starts at offset[side](r) and has n elements stride[side] apart; out is contiguous, row r starts at r * n. */
 typedef struct tarn_broadcast {
     int outer_dims;
     int64_t outer_shape[TARN_MAX_DIMS], outer_stride[2][TARN_MAX_DIMS];

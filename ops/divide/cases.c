@@ -1,0 +1,24 @@
+/* cases.c - divide: equal shapes, each way of broadcasting, strided inputs, more than one thread's piece. */
+#include "ops/cases.h"
+
+TARN_CASES(divide,
+           {.name = "equal",
+            .inputs = 2,
+            .in = {{.ndim = 2, .shape = {5, 7}}, {.ndim = 2, .shape = {5, 7}, .low = 0.5, .high = 2}}},
+           {.name = "scalars", .inputs = 2, .in = {{.ndim = 0}, {.ndim = 0, .low = 0.5, .high = 2}}},
+           {.name = "bias",
+            .inputs = 2,
+            .in = {{.ndim = 3, .shape = {2, 3, 19}}, {.ndim = 1, .shape = {19}, .low = 0.5, .high = 2}}},
+           {.name = "column and row",
+            .inputs = 2,
+            .in = {{.ndim = 2, .shape = {6, 1}}, {.ndim = 3, .shape = {2, 1, 5}, .low = 0.5, .high = 2}}},
+           {.name = "scalar with matrix",
+            .inputs = 2,
+            .in = {{.ndim = 0}, {.ndim = 2, .shape = {4, 33}, .low = 0.5, .high = 2}}},
+           {.name = "transposed",
+            .inputs = 2,
+            .in = {{.ndim = 3, .shape = {3, 4, 18}, .permutation = {2, 0, 1}},
+                   {.ndim = 2, .shape = {4, 18}, .low = 0.5, .high = 2, .permutation = {1, 0}}}},
+           {.name = "pieces",
+            .inputs = 2,
+            .in = {{.ndim = 2, .shape = {70, 301}}, {.ndim = 1, .shape = {301}, .low = 0.5, .high = 2}}})

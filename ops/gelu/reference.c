@@ -1,0 +1,26 @@
+/* reference.c - gelu, see gelu.c; the formulas stand in reference_math.h. */
+#include "ops/elementwise_reference.h"
+
+static real element(real x, const void *attrs)
+{
+    (void)attrs;
+    return real_activation(TARN_GELU, x);
+}
+
+static real element_gradient(real x, real dy, const void *attrs)
+{
+    (void)attrs;
+    return dy * real_activation_gradient(TARN_GELU, x);
+}
+
+static void forward(const tarn_call *call)
+{
+    real_unary_forward(call, element);
+}
+
+static void backward(const tarn_call *call)
+{
+    real_unary_backward(call, element_gradient);
+}
+
+TARN_REFERENCE(gelu, forward, backward)

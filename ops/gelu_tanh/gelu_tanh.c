@@ -1,0 +1,20 @@
+/* gelu_tanh.c - gelu_tanh: x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)): the tanh approximation of gelu. Backward: dx =
+ * dy times the derivative of that formula. */
+#include "ops/rows.h"
+#include "ops/shape.h"
+#include <tarn/ops.h>
+
+const tarn_op tarn_op_gelu_tanh = {
+    .name = "gelu_tanh",
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .infer = tarn_infer_same,
+    .differentiable = 1,
+    .reads = TARN_READS_IN(0),
+    .onnx = NULL,
+};
+
+tarn_tensor *tarn_gelu_tanh(tarn_tensor *x)
+{
+    return tarn_apply(NULL, &tarn_op_gelu_tanh, 1, &x, NULL);
+}

@@ -1,0 +1,13 @@
+/* reference.c - mean, see mean.c. */
+#include "ops/attributes.h"
+#include "ops/reduce_reference.h"
+
+static void forward(const tarn_call *call)
+{
+    tarn_cut cut = tarn_cut_at(&call->in[0], ((const tarn_reduce_attrs *)call->attrs)->d);
+    real_reduce_sum(call->in[0].data, call->out[0].data, cut);
+    real *out = call->out[0].data;
+    for (int64_t i = 0; i < cut.outer * cut.inner; i++) out[i] = out[i] / (real)cut.n;
+}
+
+TARN_REFERENCE(mean, forward, NULL)

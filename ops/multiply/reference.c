@@ -1,0 +1,14 @@
+/* reference.c - multiply, see multiply.c. */
+#include "ops/elementwise_reference.h"
+
+static real element(real a, real b)
+{
+    return a * b;
+}
+
+static void forward(const tarn_call *call)
+{
+    real_binary_forward(call, element);
+}
+
+TARN_REFERENCE(multiply, forward, NULL)
