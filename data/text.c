@@ -191,10 +191,11 @@ static tarn_status impose_vocabulary(tarn_context *context, const char *path, co
     for (code = 0; code < TARN_CODE_POINTS; code++) {
         if (!(present[code / 8] >> code % 8 & 1) || known[code / 8] >> code % 8 & 1) continue;
         free(known);
-        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
-                         "%s: the character U+%04X is not in the model's vocabulary: use a text of the characters the model "
-                         "was trained on",
-                         path, (unsigned)code);
+        return tarn_fail(
+            context, TARN_ERROR_CONFIG, TARN_HERE,
+            "%s: the character U+%04X is not in the model's vocabulary: use a text of the characters the model "
+            "was trained on",
+            path, (unsigned)code);
     }
     memcpy(present, known, TARN_CODE_POINTS / 8);
     free(known);
