@@ -1,7 +1,7 @@
 /* store.h - a directory of checkpoints: what a checkpoint holds, writing one, loading the newest.
  *
- * The caller describes its state once as a list of entries; saving copies them, loading fills them. Layout is logical and
- * unsharded: any number of ranks loads it. Only rank 0 touches the disk; other ranks receive the state by broadcast
+ * The caller describes its state once as a list of entries; saving copies them, loading fills them. Layout is logical
+ * and unsharded: any number of ranks loads it. Only rank 0 touches the disk; other ranks receive the state by broadcast
  * (tarn_checkpoint_load is collective).
  */
 #ifndef TARN_CHECKPOINT_STORE_H
@@ -9,7 +9,8 @@
 
 #include <tarn/checkpoint.h>
 
-/* One dataset of the file. name is an HDF5 path ("model/blocks.0.attention.qkv.weight", "optim/m/...", "state/step"). */
+/* One dataset of the file. name is an HDF5 path ("model/blocks.0.attention.qkv.weight", "optim/m/...", "state/step").
+ */
 typedef struct tarn_checkpoint_entry {
     const char *name;
     tarn_dtype dtype; /* TARN_BOOL stands for raw bytes */
@@ -19,8 +20,8 @@ typedef struct tarn_checkpoint_entry {
     bool in_digest; /* parameters, moments, step */
 } tarn_checkpoint_entry;
 
-/* Text a checkpoint carries beside its arrays (configuration, vocabulary, run id, best metric ...). Fixed capacity in the
- * file, at least 4 KiB each; values may grow up to 1 MiB. */
+/* Text a checkpoint carries beside its arrays (configuration, vocabulary, run id, best metric ...). Fixed capacity in
+ * the file, at least 4 KiB each; values may grow up to 1 MiB. */
 typedef struct tarn_checkpoint_text {
     const char *name; /* "text/config" */
     const char *value;
@@ -28,25 +29,26 @@ typedef struct tarn_checkpoint_text {
 
 typedef struct tarn_checkpoint_store tarn_checkpoint_store;
 
-/* Creates the directory when needed (with parents) and checks that it can be written; locks it against a second run. Removes left-over
- * temporary files. keep >= 1 newest are retained, and the best. Collective. */
+/* Creates the directory when needed (with parents) and checks that it can be written; locks it against a second run.
+ * Removes left-over temporary files. keep >= 1 newest are retained, and the best. Collective. */
 tarn_status tarn_checkpoint_store_open(tarn_checkpoint_store **store, tarn_context *context, const char *directory,
                                        int keep);
 void tarn_checkpoint_store_close(tarn_checkpoint_store *store);
-/* Writes checkpoint `step` (rank 0; others return at once): snapshot, SHA-256, temporary file, fsync, rename, fsync of the
- * directory, retention. Returns when it is durable. metric_name NULL or a value: a hard link best.h5 is kept to the best
- * so far (smaller is better when `smaller`). */
+/* Writes checkpoint `step` (rank 0; others return at once): digest, temporary file, fsync, rename, fsync of the
+ * directory, retention. Returns when it is durable; a failure before that leaves the directory as it was. is_best:
+ * best.h5 becomes another name of it. Checkpoints of later steps (the run went back behind them) are renamed
+ * superseded-<step>.h5. The data pointers are read during the call only. */
 tarn_status tarn_checkpoint_save(tarn_checkpoint_store *store, int64_t step, const tarn_checkpoint_entry *entries,
                                  int entry_count, const tarn_checkpoint_text *texts, int text_count, bool is_best);
-/* Loads the newest valid checkpoint into the entries' memory. *found is false when the directory has none. Files that are
- * broken are named in warnings; when there are files and none is valid, that is an error. An entry the file lacks, or with
- * another shape, is an error that names both. Collective. */
+/* Loads the newest valid checkpoint into the entries' memory. *found is false when the directory has none. Files that
+ * are broken are named in warnings; when there are files and none is valid, that is an error. An entry the file lacks,
+ * or with another shape, is an error that names both. Collective. */
 tarn_status tarn_checkpoint_load(tarn_checkpoint_store *store, tarn_checkpoint_entry *entries, int entry_count,
                                  int64_t *step, bool *found);
 /* A text of the checkpoint that was loaded last, or NULL. Same on all ranks. */
 const char *tarn_checkpoint_text_get(const tarn_checkpoint_store *store, const char *name);
-/* Reads texts only, of the newest valid checkpoint of a directory or of a file (for tarn sample and eval, before the model is
- * known). Not collective. *value is freed with free(); NULL when there is no such text. */
+/* Reads texts only, of the newest valid checkpoint of a directory or of a file (for tarn sample and eval, before the
+ * model is known). Not collective. *value is freed with free(); NULL when there is no such text. */
 tarn_status tarn_checkpoint_peek(tarn_context *context, const char *path, const char *name, char **value);
 /* SHA-256 of the in_digest entries, in order of name, as the digest of a file that holds them would be. out[65]. */
 tarn_status tarn_checkpoint_digest(const tarn_checkpoint_entry *entries, int entry_count, char out[65]);

@@ -1,0 +1,44 @@
+/* image.h - the bytes of a checkpoint file: a template HDF5 made once, and the writer that streams state through it.
+ *
+ * Invariants: 1. the file is a function of step, entries and texts alone (no time, host or number of ranks in it);
+ * 2. the image is written in ascending order, once, data straight from the entries' memory; 3. a template serves as
+ * long as names, types, shapes and the texts' capacities stay the same.
+ */
+#ifndef TARN_CHECKPOINT_IMAGE_H
+#define TARN_CHECKPOINT_IMAGE_H
+
+#include "checkpoint/header.h"
+#include "checkpoint/store.h"
+
+#define TARN_CHECKPOINT_TEXT_MINIMUM 4096
+#define TARN_CHECKPOINT_TEXT_MAXIMUM (1 << 20)
+
+typedef struct tarn_checkpoint_image tarn_checkpoint_image;
+
+/* What a save writes; borrowed. */
+typedef struct tarn_checkpoint_content {
+    int64_t step;
+    const tarn_checkpoint_entry *entries;
+    int entry_count;
+    const tarn_checkpoint_text *texts;
+    int text_count;
+} tarn_checkpoint_content;
+
+/* Makes the template through a temporary file at `path`, which is gone afterwards. */
+bool tarn_checkpoint_image_make(tarn_checkpoint_image **image, const char *path, const tarn_checkpoint_content *content,
+                                tarn_problem *problem);
+void tarn_checkpoint_image_destroy(tarn_checkpoint_image *image);
+bool tarn_checkpoint_image_fits(const tarn_checkpoint_image *image, const tarn_checkpoint_content *content);
+/* Bytes of the whole file, user block included. */
+int64_t tarn_checkpoint_image_bytes(const tarn_checkpoint_image *image);
+/* Fills an empty file: reserves the space, streams the image, writes the user block, syncs. */
+bool tarn_checkpoint_image_write(const tarn_checkpoint_image *image, int file, const tarn_checkpoint_content *content,
+                                 tarn_problem *problem);
+
+/* SHA-256 over one entry, in the order that digest.c documents. */
+void tarn_checkpoint_digest_entry(tarn_sha256 *sha, const char *name, tarn_dtype dtype, int ndim, const int64_t *shape,
+                                  const void *data, int64_t bytes);
+bool tarn_checkpoint_digest_bytes(const tarn_checkpoint_entry *entries, int entry_count,
+                                  uint8_t digest[TARN_SHA256_BYTES]);
+
+#endif

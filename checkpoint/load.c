@@ -1,0 +1,206 @@
+/* load.c - reading state back: rank 0 reads and checks, all ranks agree on the outcome, then everybody gets a copy.
+ *
+ * Invariants: 1. every entry is checked before the first is filled; 2. no rank enters a broadcast before all ranks
+ * agreed that rank 0 has what it broadcasts.
+ */
+#include "checkpoint/load.h"
+#include "checkpoint/store_internal.h"
+#include "runtime/dist/control.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- comparing -----------------------------------------------------------------------------------------------------
+ */
+
+void tarn_checkpoint_shape_text(char out[TARN_CHECKPOINT_SHAPE_TEXT], tarn_dtype dtype, int ndim, const int64_t *shape)
+{
+    size_t used = (size_t)snprintf(out, TARN_CHECKPOINT_SHAPE_TEXT, "%s (", tarn_dtype_name(dtype));
+    for (int d = 0; d < ndim; d++)
+        used += (size_t)snprintf(out + used, TARN_CHECKPOINT_SHAPE_TEXT - used, "%s%" PRId64, d ? ", " : "", shape[d]);
+    snprintf(out + used, TARN_CHECKPOINT_SHAPE_TEXT - used, ndim == 1 ? ",)" : ")");
+}
+
+bool tarn_checkpoint_matches(const tarn_checkpoint_entry *entry, const tarn_hdf5_dataset *dataset)
+{
+    return !dataset->is_text && dataset->dtype == entry->dtype && dataset->ndim == entry->ndim &&
+           (!entry->ndim || !memcmp(dataset->shape, entry->shape, (size_t)entry->ndim * sizeof *entry->shape));
+}
+
+static bool asked_for(const tarn_checkpoint_entry *entries, int entry_count, const char *name)
+{
+    for (int i = 0; i < entry_count; i++)
+        if (!strcmp(entries[i].name, name)) return true;
+    return false;
+}
+
+/* What is wrong first, and how many more there are. Parameters of the file that the model lacks count too: a model with
+ * half the layers would else load the first half without a word. */
+static int differences(const tarn_hdf5_file *file, const tarn_checkpoint_entry *entries, int entry_count, char *first,
+                       size_t size)
+{
+    int count = 0;
+    bool model = false;
+    char here[TARN_CHECKPOINT_SHAPE_TEXT], there[TARN_CHECKPOINT_SHAPE_TEXT];
+    for (int i = 0; i < entry_count; i++) {
+        const tarn_checkpoint_entry *entry = &entries[i];
+        const tarn_hdf5_dataset *dataset = tarn_hdf5_find(file, entry->name);
+        if (!strncmp(entry->name, "model/", 6)) model = true;
+        if (dataset && tarn_checkpoint_matches(entry, dataset)) continue;
+        if (count++) continue;
+        tarn_checkpoint_shape_text(here, entry->dtype, entry->ndim, entry->shape);
+        if (dataset && !dataset->is_text) {
+            tarn_checkpoint_shape_text(there, dataset->dtype, dataset->ndim, dataset->shape);
+            snprintf(first, size, "%s is %s in the file and %s here", entry->name, there, here);
+        } else {
+            snprintf(first, size, "%s, %s here, is %s", entry->name, here,
+                     dataset ? "a text in the file" : "not in the file");
+        }
+    }
+    for (int i = 0; model && i < tarn_hdf5_count(file); i++) {
+        const tarn_hdf5_dataset *dataset = tarn_hdf5_at(file, i);
+        if (strncmp(dataset->name, "model/", 6) || dataset->is_text || asked_for(entries, entry_count, dataset->name))
+            continue;
+        if (count++) continue;
+        tarn_checkpoint_shape_text(there, dataset->dtype, dataset->ndim, dataset->shape);
+        snprintf(first, size, "%s, %s in the file, is not in this model", dataset->name, there);
+    }
+    return count;
+}
+
+/* ---- rank 0 --------------------------------------------------------------------------------------------------------
+ */
+
+static tarn_status gather_texts(tarn_checkpoint_store *store, tarn_hdf5_file *file, const char *path)
+{
+    int64_t capacity = 1;
+    tarn_problem problem;
+    for (int i = 0; i < tarn_hdf5_count(file); i++) {
+        const tarn_hdf5_dataset *dataset = tarn_hdf5_at(file, i);
+        if (dataset->is_text) capacity += (int64_t)strlen(dataset->name) + 1 + dataset->bytes + 1;
+    }
+    char *texts = malloc((size_t)capacity);
+    if (!texts) return tarn_fail(store->context, TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: no memory for its texts");
+    int64_t used = 0;
+    for (int i = 0; i < tarn_hdf5_count(file); i++) {
+        const tarn_hdf5_dataset *dataset = tarn_hdf5_at(file, i);
+        if (!dataset->is_text) continue;
+        strcpy(texts + used, dataset->name);
+        used += (int64_t)strlen(dataset->name) + 1;
+        if (!tarn_hdf5_read(file, dataset, texts + used, &problem)) {
+            free(texts);
+            return tarn_fail(store->context, TARN_ERROR_IO, TARN_HERE, "checkpoint: %s: %s", path, problem.text);
+        }
+        used += (int64_t)strlen(texts + used) + 1;
+    }
+    free(store->texts);
+    store->texts = texts;
+    store->text_bytes = used;
+    return TARN_OK;
+}
+
+static tarn_status fill(tarn_checkpoint_store *store, tarn_hdf5_file *file, const char *path,
+                        tarn_checkpoint_entry *entries, int entry_count)
+{
+    char first[700];
+    tarn_problem problem;
+    int count = differences(file, entries, entry_count, first, sizeof first);
+    if (count) {
+        char more[48] = "";
+        if (count > 1) snprintf(more, sizeof more, " (and %d more like it)", count - 1);
+        return tarn_fail(
+            store->context, TARN_ERROR_SHAPE, TARN_HERE,
+            "checkpoint: %s is a checkpoint of another model: %s%s; choose another checkpoint.dir, or start "
+            "over with --from-scratch",
+            path, first, more);
+    }
+    for (int i = 0; i < entry_count; i++)
+        if (!tarn_hdf5_read(file, tarn_hdf5_find(file, entries[i].name), entries[i].data, &problem))
+            return tarn_fail(store->context, TARN_ERROR_IO, TARN_HERE, "checkpoint: %s: %s", path, problem.text);
+    return gather_texts(store, file, path);
+}
+
+static tarn_status load_here(tarn_checkpoint_store *store, tarn_checkpoint_entry *entries, int entry_count,
+                             int64_t *step, bool *found)
+{
+    tarn_checkpoint_found *newest = calloc(1, sizeof *newest);
+    tarn_hdf5_file *file = NULL;
+    if (!newest) return tarn_fail(store->context, TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: out of memory");
+    tarn_status status = tarn_checkpoint_open_newest(&file, newest, store->context, store->directory);
+    if (!status && file) {
+        status = fill(store, file, newest->path, entries, entry_count);
+        *step = newest->header.step;
+        *found = true;
+    }
+    tarn_hdf5_close(file);
+    free(newest);
+    return status;
+}
+
+/* ---- all ranks -----------------------------------------------------------------------------------------------------
+ */
+
+static tarn_status share_texts(tarn_checkpoint_store *store, int64_t bytes)
+{
+    tarn_context *context = store->context;
+    tarn_status status = TARN_OK;
+    if (tarn_rank(context) != 0) {
+        free(store->texts);
+        store->texts = malloc((size_t)bytes + 1);
+        store->text_bytes = bytes;
+        if (!store->texts)
+            status = tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: no memory for its texts");
+    }
+    status = tarn_agree(context, status, "receiving the checkpoint's texts");
+    if (status || !bytes) return status;
+    return tarn_comm_broadcast(tarn_get_comm(context), store->texts, (size_t)bytes, 0,
+                               "receiving the checkpoint's texts");
+}
+
+tarn_status tarn_checkpoint_share(tarn_context *context, tarn_checkpoint_entry *entries, int entry_count)
+{
+    for (int i = 0; i < entry_count; i++) {
+        int64_t bytes = tarn_hdf5_array_bytes(entries[i].dtype, entries[i].ndim, entries[i].shape);
+        if (!bytes) continue;
+        tarn_status status =
+            tarn_comm_broadcast(tarn_get_comm(context), entries[i].data, (size_t)bytes, 0, "receiving the checkpoint");
+        if (status) return status;
+    }
+    return TARN_OK;
+}
+
+tarn_status tarn_checkpoint_load(tarn_checkpoint_store *store, tarn_checkpoint_entry *entries, int entry_count,
+                                 int64_t *step, bool *found)
+{
+    tarn_context *context = store->context;
+    tarn_status status = TARN_OK;
+    *found = false;
+    *step = 0;
+    if (tarn_rank(context) == 0) status = load_here(store, entries, entry_count, step, found);
+    status = tarn_agree(context, status, "loading the checkpoint");
+    if (status) {
+        *found = false;
+        return status;
+    }
+    if (tarn_ranks(context) == 1) return TARN_OK;
+    int64_t word[3] = {*found, *step, store->text_bytes};
+    status = tarn_comm_broadcast(tarn_get_comm(context), word, sizeof word, 0, "receiving the checkpoint");
+    if (status) return status;
+    *found = word[0] != 0;
+    *step = word[1];
+    if (!*found) return TARN_OK;
+    status = share_texts(store, word[2]);
+    return status ? status : tarn_checkpoint_share(context, entries, entry_count);
+}
+
+const char *tarn_checkpoint_text_get(const tarn_checkpoint_store *store, const char *name)
+{
+    for (int64_t at = 0; store->texts && at < store->text_bytes;) {
+        const char *key = store->texts + at, *value = key + strlen(key) + 1;
+        if (!strcmp(key, name)) return value;
+        at = value + strlen(value) + 1 - store->texts;
+    }
+    return NULL;
+}
