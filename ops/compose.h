@@ -14,5 +14,7 @@ tarn_tensor *tarn_reduce_to(tarn_tensor *x, const tarn_tensor *like);
 tarn_tensor *tarn_expand_reduced(tarn_tensor *gradient, const tarn_tensor *like, int d);
 /* x * scale + offset with constants in double: kernels round them to the element type. */
 tarn_tensor *tarn_scale_exactly(tarn_tensor *x, double scale, double offset);
+/* x in contiguous memory of its own. */
+tarn_tensor *tarn_copy_contiguous(tarn_tensor *x);
 
 #endif

@@ -1,0 +1,56 @@
+/* convert.c - convert: another element type.
+ *
+ * To bf16: the nearest float, then the nearest bf16, ties to even. From real numbers to integers: towards zero, the
+ * nearest bound beyond the range, 0 for NaN. To bool: not equal to 0. i64 to i32: the nearest bound. Between f32 and
+ * f64 the gradient is dy converted back; other conversions pass none. */
+#include "ops/attributes.h"
+#include "ops/compose.h"
+#include "ops/rows.h"
+#include "ops/shape.h"
+#include "runtime/autograd/step.h"
+
+static tarn_status infer(tarn_call *call)
+{
+    tarn_dtype dtype = ((const tarn_convert_attrs *)call->attrs)->dtype;
+    if ((unsigned)dtype >= TARN_DTYPE_COUNT) return tarn_call_error(call, "element type %d is unknown", (int)dtype);
+    call->outputs = 1;
+    call->out[0].dtype = dtype;
+    call->out[0].ndim = call->in[0].ndim;
+    for (int d = 0; d < call->in[0].ndim; d++) call->out[0].shape[d] = call->in[0].shape[d];
+    return TARN_OK;
+}
+
+static tarn_status gradient(tarn_gradient_call *call)
+{
+    call->grad_in[0] = tarn_convert(call->grad_out, tarn_tensor_dtype(call->in[0]));
+    return TARN_OK;
+}
+
+const tarn_op tarn_op_convert = {
+    .name = "convert",
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .attrs_size = sizeof(tarn_convert_attrs),
+    .infer = infer,
+    .differentiable = 1,
+    .strided = 1,
+    .gradient = gradient,
+    .onnx = "Cast",
+};
+
+static tarn_tensor *apply(tarn_tensor *x, tarn_dtype dtype)
+{
+    tarn_tensor *result = tarn_apply(NULL, &tarn_op_convert, 1, &x, &(tarn_convert_attrs){dtype});
+    if (!tarn_dtype_is_real(dtype)) result->wants_gradient = false;
+    return result;
+}
+
+tarn_tensor *tarn_convert(tarn_tensor *x, tarn_dtype dtype)
+{
+    return x && x->valid && x->view.dtype == dtype ? x : apply(x, dtype);
+}
+
+tarn_tensor *tarn_copy_contiguous(tarn_tensor *x)
+{
+    return apply(x, x->view.dtype);
+}
