@@ -34,7 +34,6 @@ TestSuite(layout, .init = start, .fini = end);
 TestSuite(values, .init = start, .fini = end);
 TestSuite(freezing, .init = start, .fini = end);
 TestSuite(refusals, .init = start, .fini = end);
-TestSuite(forward, .init = start, .fini = end);
 
 /* Checks the recorded error and forgets it. */
 static void expect_error(tarn_status got, tarn_status wanted, const char *text)
@@ -61,11 +60,10 @@ static tarn_parameter *add(tarn_module *module, const char *name, int64_t numel,
     return parameter;
 }
 
-static tarn_module *tiny_gpt(double dropout)
+static tarn_module *tiny_gpt(void)
 {
     tarn_module *gpt;
-    tarn_gpt_options options = {
-        .layers = 2, .heads = 2, .width = 24, .context = 8, .vocabulary = 11, .dropout = dropout};
+    tarn_gpt_options options = {.layers = 2, .heads = 2, .width = 24, .context = 8, .vocabulary = 11};
     cr_assert_eq(tarn_gpt_create(&gpt, context, &options), TARN_OK);
     return gpt;
 }
@@ -105,7 +103,7 @@ Test(names, of_a_gpt)
                                            "blocks.0.mlp.down.weight",
                                            "blocks.0.mlp.down.bias",
                                            "blocks.1.norm1.weight"};
-    tarn_module *gpt = tiny_gpt(0);
+    tarn_module *gpt = tiny_gpt();
     for (int i = 0; i < (int)(sizeof expected / sizeof *expected); i++) cr_assert_str_eq(at(gpt, i).name, expected[i]);
     int count = tarn_module_parameter_count(gpt);
     cr_assert_eq(count, 2 + 2 * 12 + 2);
@@ -154,7 +152,7 @@ Test(names, are_joined_whatever_the_order_of_adding)
 
 Test(layout, reverse_order_padded_aligned_and_zero_between)
 {
-    tarn_module *gpt = tiny_gpt(0);
+    tarn_module *gpt = tiny_gpt();
     cr_assert(!tarn_module_is_built(gpt) && !at(gpt, 0).values);
     cr_assert_eq(tarn_module_build(gpt, 5), TARN_OK);
     float *flat = tarn_module_flat_values(gpt);
@@ -304,7 +302,7 @@ Test(values, of_a_linear_layer_are_uniform)
 
 Test(freezing, by_pattern)
 {
-    tarn_module *gpt = tiny_gpt(0);
+    tarn_module *gpt = tiny_gpt();
     int changed;
     cr_assert_eq(tarn_module_freeze(gpt, "blocks.0.*", true, &changed), TARN_OK);
     cr_assert_eq(changed, 12);
