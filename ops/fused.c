@@ -74,14 +74,15 @@ tarn_status tarn_infer_targets(tarn_call *call, int i)
     bool same = targets->ndim == x->ndim - 1;
     for (int d = 0; same && d < targets->ndim; d++) same = targets->shape[d] == x->shape[d];
     if (!same)
-        return tarn_call_error(call, "the targets (in[%d]) must have in[0]'s shape without its last dimension: one a row",
-                               i);
+        return tarn_call_error(call,
+                               "the targets (in[%d]) must have in[0]'s shape without its last dimension: one a row", i);
     return TARN_OK;
 }
 
 tarn_status tarn_infer_activation(tarn_call *call, tarn_activation activation)
 {
     if ((int)activation < TARN_NO_ACTIVATION || activation > TARN_SIGMOID)
-        return tarn_call_error(call, "activation %d does not exist; see tarn_activation in tarn/ops.h", (int)activation);
+        return tarn_call_error(call, "activation %d does not exist; see tarn_activation in tarn/ops.h",
+                               (int)activation);
     return TARN_OK;
 }

@@ -5,6 +5,7 @@
 #ifndef TARN_OPS_FUSED_H
 #define TARN_OPS_FUSED_H
 
+#include <tarn/ops.h>
 #include "ops/shape.h"
 
 /* linear, mlp_block */

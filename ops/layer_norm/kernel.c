@@ -1,5 +1,5 @@
-/* kernel.c - layer_norm on vectors. Alone, one pass over the rows writes dx and gathers dweight and dbias while the row is
- * in the cache; with a team, dx is split by rows and the columns' sums by columns: the same chains. */
+/* kernel.c - layer_norm on vectors. Alone, one pass over the rows writes dx and gathers dweight and dbias while the row
+ * is in the cache; with a team, dx is split by rows and the columns' sums by columns: the same chains. */
 #include "ops/fast.h"
 #include "ops/fused.h"
 
@@ -46,8 +46,8 @@ static void forward_rows(void *argument, int64_t begin, int64_t end, int member)
         vf inverse = vf_set1(saved[1]);
         if (weight && bias)
             for (int64_t j = 0; j < full; j += VF_LANES)
-                vf_store(y + j, vf_fma(vf_mul(vf_sub(vf_load(x + j), mean), inverse), vf_load(weight + j),
-                                       vf_load(bias + j)));
+                vf_store(y + j,
+                         vf_fma(vf_mul(vf_sub(vf_load(x + j), mean), inverse), vf_load(weight + j), vf_load(bias + j)));
         for (int64_t j = weight && bias ? full : 0; j < n; j += VF_LANES) {
             vf h = vf_mul(vf_sub(vf_load_partial(x + j, n - j), mean), inverse);
             vf_store_partial(y + j, affine(h, weight ? weight + j : NULL, bias ? bias + j : NULL, n - j), n - j);

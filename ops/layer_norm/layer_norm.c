@@ -9,7 +9,8 @@
  * Backward, g = dy weight:
  *   dx = fma(-h, sum(g h) / C, g - sum(g) / C) r;  added to a gradient that is there
  *   dweight, dbias: each column on its own over the rows in order: w = fma(dy, h, w), b = b + dy, in blocks of
- *   4096 rows that start at +0 and are added to a total that starts at +0; the total is stored or added once at the end.
+ *   4096 rows that start at +0 and are added to a total that starts at +0; the total is stored or added once at the
+ * end.
  */
 #include "ops/fused.h"
 #include "ops/rows.h"

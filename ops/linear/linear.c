@@ -20,11 +20,11 @@ static tarn_status infer(tarn_call *call)
     if (!status) status = tarn_infer_activation(call, attrs->activation);
     if (status) return status;
     int64_t width = tarn_width(&call->in[0]);
-    if (weight->ndim != 2) return tarn_call_error(call, "the weight (in[1]) must be a matrix (outputs, %lld)",
-                                                  (long long)width);
+    if (weight->ndim != 2)
+        return tarn_call_error(call, "the weight (in[1]) must be a matrix (outputs, %lld)", (long long)width);
     if (weight->shape[1] != width)
-        return tarn_call_error(call, "x (in[0]) is %lld wide but the weight (in[1]) takes %lld inputs", (long long)width,
-                               (long long)weight->shape[1]);
+        return tarn_call_error(call, "x (in[0]) is %lld wide but the weight (in[1]) takes %lld inputs",
+                               (long long)width, (long long)weight->shape[1]);
     status = tarn_infer_operand(call, 1, "weight", weight->shape[0], width);
     if (!status) status = tarn_infer_operand(call, 2, "bias", 0, weight->shape[0]);
     if (!status) status = tarn_infer_residual(call, 3, weight->shape[0]);
