@@ -1,6 +1,6 @@
 /* mlp.c - an MLP on Fashion-MNIST (apt: dataset-fashion-mnist), in both forms of a training loop: the same bits.
  *
- *   mlp FOLDER [train|loop] [EPOCHS]        FOLDER: /usr/share/dataset-fashion-mnist
+ *   mlp FOLDER [train|loop] [EPOCHS]        FOLDER: /usr/share/datasets/fashion-mnist
  * Prints the test accuracy and the digest of the training state.
  */
 #include <stdio.h>
