@@ -41,7 +41,7 @@ const tarn_op tarn_op_convert = {
 static tarn_tensor *apply(tarn_tensor *x, tarn_dtype dtype)
 {
     tarn_tensor *result = tarn_apply(NULL, &tarn_op_convert, 1, &x, &(tarn_convert_attrs){dtype});
-    if (!tarn_dtype_is_real(dtype)) result->wants_gradient = false;
+    if (result->valid && !tarn_dtype_is_real(dtype)) result->wants_gradient = false;
     return result;
 }
 
