@@ -69,6 +69,7 @@ Test(autograd, the_first_error_names_op_and_shapes_and_everything_after_is_inert
     cr_expect_eq(tarn_step_close(step), TARN_ERROR_SHAPE);
     const tarn_error *error = tarn_get_error(context);
     cr_assert(error);
+    cr_expect(strstr(error->message, "test_autograd.c:"), "no place in: %s", error->message);
     cr_expect(strstr(error->message, "add") && strstr(error->message, "(2, 3)") && strstr(error->message, "(2, 2)"),
               "%s", error->message);
     tarn_error_clear(context);

@@ -117,6 +117,11 @@ TARN_API tarn_status tarn_gpt_get_options(const tarn_module *gpt, tarn_gpt_optio
 TARN_API tarn_status tarn_gpt_set_vocabulary(tarn_module *gpt, int64_t vocabulary);
 TARN_API bool tarn_module_is_gpt(const tarn_module *module);
 
+#ifndef TARN_NO_CALL_SITES /* see ops.h */
+#define tarn_forward(...) (tarn_at(TARN_HERE), tarn_forward(__VA_ARGS__))
+#define tarn_gpt_loss(...) (tarn_at(TARN_HERE), tarn_gpt_loss(__VA_ARGS__))
+#endif
+
 #ifdef __cplusplus
 }
 #endif

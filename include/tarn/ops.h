@@ -102,6 +102,52 @@ TARN_API tarn_tensor *tarn_gather(tarn_tensor *x, tarn_tensor *index);
 /* Conversion of the element type; no gradient but between f32 and f64. */
 TARN_API tarn_tensor *tarn_convert(tarn_tensor *x, tarn_dtype dtype);
 
+/* ---- where a call stands ------------------------------------------------------------------------------------------- */
+
+/* Messages about a failed op name the line of the program that applied it: each op is also a macro that notes its place
+ * (per thread) before the call. Define TARN_NO_CALL_SITES before including Tarn's headers to do without. */
+TARN_API void tarn_at(const char *file, int line);
+
+#ifndef TARN_NO_CALL_SITES
+#define tarn_linear(...) (tarn_at(TARN_HERE), tarn_linear(__VA_ARGS__))
+#define tarn_mlp_block(...) (tarn_at(TARN_HERE), tarn_mlp_block(__VA_ARGS__))
+#define tarn_layer_norm(...) (tarn_at(TARN_HERE), tarn_layer_norm(__VA_ARGS__))
+#define tarn_rms_norm(...) (tarn_at(TARN_HERE), tarn_rms_norm(__VA_ARGS__))
+#define tarn_causal_attention(...) (tarn_at(TARN_HERE), tarn_causal_attention(__VA_ARGS__))
+#define tarn_embedding(...) (tarn_at(TARN_HERE), tarn_embedding(__VA_ARGS__))
+#define tarn_cross_entropy(...) (tarn_at(TARN_HERE), tarn_cross_entropy(__VA_ARGS__))
+#define tarn_classifier_loss(...) (tarn_at(TARN_HERE), tarn_classifier_loss(__VA_ARGS__))
+#define tarn_mse(...) (tarn_at(TARN_HERE), tarn_mse(__VA_ARGS__))
+#define tarn_dropout(...) (tarn_at(TARN_HERE), tarn_dropout(__VA_ARGS__))
+#define tarn_matmul(...) (tarn_at(TARN_HERE), tarn_matmul(__VA_ARGS__))
+#define tarn_add(...) (tarn_at(TARN_HERE), tarn_add(__VA_ARGS__))
+#define tarn_subtract(...) (tarn_at(TARN_HERE), tarn_subtract(__VA_ARGS__))
+#define tarn_multiply(...) (tarn_at(TARN_HERE), tarn_multiply(__VA_ARGS__))
+#define tarn_divide(...) (tarn_at(TARN_HERE), tarn_divide(__VA_ARGS__))
+#define tarn_scale(...) (tarn_at(TARN_HERE), tarn_scale(__VA_ARGS__))
+#define tarn_exp(...) (tarn_at(TARN_HERE), tarn_exp(__VA_ARGS__))
+#define tarn_log_e(...) (tarn_at(TARN_HERE), tarn_log_e(__VA_ARGS__))
+#define tarn_sqrt(...) (tarn_at(TARN_HERE), tarn_sqrt(__VA_ARGS__))
+#define tarn_relu(...) (tarn_at(TARN_HERE), tarn_relu(__VA_ARGS__))
+#define tarn_gelu(...) (tarn_at(TARN_HERE), tarn_gelu(__VA_ARGS__))
+#define tarn_gelu_tanh(...) (tarn_at(TARN_HERE), tarn_gelu_tanh(__VA_ARGS__))
+#define tarn_silu(...) (tarn_at(TARN_HERE), tarn_silu(__VA_ARGS__))
+#define tarn_tanh(...) (tarn_at(TARN_HERE), tarn_tanh(__VA_ARGS__))
+#define tarn_sigmoid(...) (tarn_at(TARN_HERE), tarn_sigmoid(__VA_ARGS__))
+#define tarn_sum(...) (tarn_at(TARN_HERE), tarn_sum(__VA_ARGS__))
+#define tarn_mean(...) (tarn_at(TARN_HERE), tarn_mean(__VA_ARGS__))
+#define tarn_max(...) (tarn_at(TARN_HERE), tarn_max(__VA_ARGS__))
+#define tarn_sum_all(...) (tarn_at(TARN_HERE), tarn_sum_all(__VA_ARGS__))
+#define tarn_softmax(...) (tarn_at(TARN_HERE), tarn_softmax(__VA_ARGS__))
+#define tarn_log_softmax(...) (tarn_at(TARN_HERE), tarn_log_softmax(__VA_ARGS__))
+#define tarn_reshape(...) (tarn_at(TARN_HERE), tarn_reshape(__VA_ARGS__))
+#define tarn_transpose(...) (tarn_at(TARN_HERE), tarn_transpose(__VA_ARGS__))
+#define tarn_slice(...) (tarn_at(TARN_HERE), tarn_slice(__VA_ARGS__))
+#define tarn_concat(...) (tarn_at(TARN_HERE), tarn_concat(__VA_ARGS__))
+#define tarn_gather(...) (tarn_at(TARN_HERE), tarn_gather(__VA_ARGS__))
+#define tarn_convert(...) (tarn_at(TARN_HERE), tarn_convert(__VA_ARGS__))
+#endif
+
 #ifdef __cplusplus
 }
 #endif

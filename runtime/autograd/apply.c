@@ -46,6 +46,19 @@ void tarn_step_describe_inputs(const tarn_tensor *const *in, int inputs, char *o
     }
 }
 
+/* The place in the user's program of the last op or forward call on this thread. */
+static _Thread_local const char *call_file;
+static _Thread_local int call_line;
+
+/* Declared in tarn/ops.h, which belongs to a higher room. */
+TARN_API void tarn_at(const char *file, int line);
+
+void tarn_at(const char *file, int line)
+{
+    call_file = file;
+    call_line = line;
+}
+
 static tarn_step *step_of(tarn_step *step, int inputs, tarn_tensor *const *in)
 {
     for (int i = 0; !step && i < inputs; i++)
@@ -58,7 +71,11 @@ static tarn_tensor *fail(tarn_step *step, const tarn_op *op, tarn_status status,
 {
     char described[1024];
     tarn_step_describe_inputs((const tarn_tensor *const *)in, inputs, described, sizeof described);
-    tarn_step_fail(step, status, TARN_HERE, "op %s of %s: %s", op->name, described, problem);
+    if (call_file)
+        tarn_step_fail(step, status, call_file, call_line, "%s:%d: op %s of %s: %s", call_file, call_line, op->name,
+                       described, problem);
+    else
+        tarn_step_fail(step, status, TARN_HERE, "op %s of %s: %s", op->name, described, problem);
     return &step->inert;
 }
 
