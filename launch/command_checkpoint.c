@@ -143,10 +143,10 @@ static tarn_status show_texts(tarn_context *context, tarn_hdf5_file *file, const
         tarn_problem problem;
         if (!dataset->is_text) continue;
         char *value = malloc((size_t)dataset->bytes + 1);
-        if (!value || !tarn_hdf5_read(file, dataset, value, &problem)) {
+        if (!value) return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: out of memory");
+        if (!tarn_hdf5_read(file, dataset, value, &problem)) {
             free(value);
-            return tarn_fail(context, value ? TARN_ERROR_IO : TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: %s: %s", path,
-                             value ? problem.text : "out of memory");
+            return tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "checkpoint: %s: %s", path, problem.text);
         }
         print_text(dataset->name, value);
         free(value);
