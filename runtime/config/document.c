@@ -226,6 +226,50 @@ bool tarn_document_is_null(const tarn_document_scalar *scalar)
     return scalar->plain && (!*text || !strcmp(text, "~") || !strcasecmp(text, "null"));
 }
 
+/* Length of the UTF-8 character at `text`; 0 when it is none. */
+static int character(const unsigned char *text)
+{
+    int length = text[0] < 0x80                      ? 1
+                 : text[0] >= 0xC2 && text[0] < 0xE0 ? 2
+                 : (text[0] & 0xF0) == 0xE0          ? 3
+                 : text[0] >= 0xF0 && text[0] < 0xF5 ? 4
+                                                     : 0;
+    for (int i = 1; i < length; i++)
+        if ((text[i] & 0xC0) != 0x80) return 0;
+    /* Overlong forms, surrogates, and what lies above U+10FFFF. */
+    if ((text[0] == 0xE0 && text[1] < 0xA0) || (text[0] == 0xED && text[1] > 0x9F) ||
+        (text[0] == 0xF0 && text[1] < 0x90) || (text[0] == 0xF4 && text[1] > 0x8F))
+        return 0;
+    return length;
+}
+
+char *tarn_document_clean(const char *text)
+{
+    char *copy = strdup(text);
+    for (unsigned char *at = (unsigned char *)copy; at && *at;) {
+        int length = character(at);
+        if (!length) *at = '?';
+        at += length ? length : 1;
+    }
+    return copy;
+}
+
+/* Writes the valid character at *from, which ends up at its last byte; what YAML takes for a line break or does not
+ * allow bare is escaped. */
+static int quote_character(char *to, const unsigned char **from)
+{
+    const unsigned char *at = *from;
+    int length = character(at);
+    *from += length - 1;
+    if (length == 2 && at[0] == 0xC2 && at[1] < 0xA0) return sprintf(to, "\\x%02X", at[1]);
+    if (length == 3) {
+        int code = (at[0] & 0xF) << 12 | (at[1] & 0x3F) << 6 | (at[2] & 0x3F);
+        if (code == 0x2028 || code == 0x2029 || code == 0xFEFF || code >= 0xFFFE) return sprintf(to, "\\u%04X", code);
+    }
+    memcpy(to, at, (size_t)length);
+    return length;
+}
+
 char *tarn_document_quote(const char *text)
 {
     char *out = malloc(6 * strlen(text) + 3), *to = out;
@@ -238,10 +282,10 @@ char *tarn_document_quote(const char *text)
             to += sprintf(to, "\\n");
         else if (*from == '\t')
             to += sprintf(to, "\\t");
-        else if (*from < 0x20 || *from == 0x7F)
+        else if (*from < 0x20 || *from == 0x7F || (*from >= 0x80 && !character(from)))
             to += sprintf(to, "\\x%02X", *from);
         else
-            *to++ = (char)*from;
+            to += quote_character(to, &from);
     }
     *to++ = '"';
     *to = '\0';

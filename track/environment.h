@@ -1,0 +1,18 @@
+/* environment.h - facts about the process that a run is tagged with. Each writes "" when it is unknown. */
+#ifndef TARN_TRACK_ENVIRONMENT_H
+#define TARN_TRACK_ENVIRONMENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+void tarn_environment_user(char *out, size_t size);
+/* The program's name as it was called. */
+void tarn_environment_source(char *out, size_t size);
+/* The commit checked out in the repository that the working directory lies in, read from .git without running git. */
+void tarn_environment_commit(char out[65]);
+/* 32 hex digits from the kernel's generator; 0, or -1 with errno. */
+int tarn_environment_new_id(char out[33]);
+/* Milliseconds since 1970. */
+int64_t tarn_environment_time_ms(void);
+
+#endif

@@ -1,0 +1,259 @@
+/* file_store.c - the MLflow file store: opening a run, writing its events, ending it.
+ *
+ * Invariants
+ *  1. At any moment MLflow can read the store: meta.yaml appears last and whole, a metric file with its first line,
+ * params and tags whole; lines are appended whole, a torn append is taken back.
+ *  2. Ids are quoted, times are in milliseconds, status is a number.
+ */
+#include "track/file_store.h"
+#include "track/environment.h"
+#include "runtime/config/number.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const folders[] = {"metrics", "params", "tags", "artifacts"};
+
+/* ---- writing
+ * ---------------------------------------------------------------------------------------------------------- */
+
+struct tarn_metric_file *tarn_file_store_metric(tarn_file_store *store, int id)
+{
+    if (id >= store->metric_room) {
+        int room = id + 32;
+        struct tarn_metric_file *grown = realloc(store->metrics, (size_t)room * sizeof *grown);
+        if (!grown) return NULL;
+        memset(grown + store->metric_room, 0, (size_t)(room - store->metric_room) * sizeof *grown);
+        store->metrics = grown;
+        store->metric_room = room;
+    }
+    return &store->metrics[id];
+}
+
+/* Adds the line of a point to its metric's lines. */
+static int add_line(tarn_file_store *store, const tarn_track_event *event)
+{
+    struct tarn_metric_file *file = tarn_file_store_metric(store, event->id);
+    if (!file) return -1;
+    if (file->used + 128 > file->room) {
+        size_t room = 2 * file->room + 512;
+        char *grown = realloc(file->lines, room);
+        if (!grown) return -1;
+        file->lines = grown;
+        file->room = room;
+    }
+    if (!file->count) {
+        if (store->touched_count == store->touched_room) {
+            int room = 2 * store->touched_room + 32;
+            int *grown = realloc(store->touched, (size_t)room * sizeof *grown);
+            if (!grown) return -1;
+            store->touched = grown;
+            store->touched_room = room;
+        }
+        store->touched[store->touched_count++] = event->id;
+    }
+    char value[TARN_NUMBER_TEXT];
+    tarn_number_print(value, event->value);
+    file->used += (size_t)snprintf(file->lines + file->used, 128, "%lld %s %lld\n", (long long)event->time_ms, value,
+                                   (long long)event->step);
+    file->count++;
+    file->key = event->key;
+    return 0;
+}
+
+static int write_lines(tarn_file_store *store, struct tarn_metric_file *file)
+{
+    tarn_path path;
+    if (tarn_path_make(path, "%s/metrics/%s", store->run, file->key)) return -1;
+    if (file->exists) {
+        if (!tarn_file_append(path, file->lines, file->used)) return 0;
+        if (errno != ENOENT) return -1;
+    }
+    if (tarn_path_make_parents(path) || tarn_file_put(path, store->temporary, file->lines, file->used)) return -1;
+    file->exists = true;
+    return 0;
+}
+
+static int write_value(tarn_file_store *store, const tarn_track_event *event)
+{
+    tarn_path path;
+    const char *name = event->kind == TARN_TRACK_ARTIFACT ? event->text : event->key;
+    if (tarn_path_make(path, "%s/%s/%s", store->run, folders[event->kind], name) || tarn_path_make_parents(path))
+        return -1;
+    if (event->kind == TARN_TRACK_ARTIFACT) return tarn_file_put_copy(path, store->temporary, event->file);
+    return tarn_file_put(path, store->temporary, event->text, strlen(event->text));
+}
+
+static void explain(const tarn_file_store *store, char problem[TARN_SINK_PROBLEM])
+{
+    int error = errno;
+    if (!*problem) snprintf(problem, TARN_SINK_PROBLEM, "%.300s: %s", store->run, strerror(error));
+}
+
+static int64_t write_events(tarn_sink *sink, const tarn_track_event *events, int64_t count,
+                            char problem[TARN_SINK_PROBLEM])
+{
+    tarn_file_store *store = (tarn_file_store *)sink;
+    int64_t lost = 0;
+    *problem = '\0';
+    for (int64_t i = 0; i < count; i++) {
+        bool metric = events[i].kind == TARN_TRACK_METRIC;
+        if (metric ? add_line(store, &events[i]) : write_value(store, &events[i])) {
+            explain(store, problem);
+            lost++;
+        }
+    }
+    for (int i = 0; i < store->touched_count; i++) {
+        struct tarn_metric_file *file = &store->metrics[store->touched[i]];
+        if (write_lines(store, file)) {
+            explain(store, problem);
+            lost += file->count;
+        }
+        file->used = 0;
+        file->count = 0;
+    }
+    store->touched_count = 0;
+    return lost;
+}
+
+static int finish(tarn_sink *sink, const char *status, int64_t time_ms, char problem[TARN_SINK_PROBLEM])
+{
+    tarn_file_store *store = (tarn_file_store *)sink;
+    int number = !strcmp(status, "FINISHED") ? TARN_RUN_FINISHED
+                 : !strcmp(status, "KILLED") ? TARN_RUN_KILLED
+                                             : TARN_RUN_FAILED;
+    *problem = '\0';
+    if (!tarn_run_meta_change(store, number, time_ms, NULL)) return 0;
+    explain(store, problem);
+    return 1;
+}
+
+static void destroy(tarn_sink *sink)
+{
+    tarn_file_store *store = (tarn_file_store *)sink;
+    for (int i = 0; i < store->metric_room; i++) free(store->metrics[i].lines);
+    free(store->metrics);
+    free(store->touched);
+    free(store);
+}
+
+/* ---- opening
+ * ---------------------------------------------------------------------------------------------------------- */
+
+static int open_root(tarn_file_store *store, const char *name, char problem[TARN_SINK_PROBLEM])
+{
+    tarn_path path;
+    if (!strncmp(name, "file://", 7))
+        name += 7;
+    else if (strstr(name, "://") || !strncmp(name, "databricks", 10)) {
+        snprintf(problem, TARN_SINK_PROBLEM,
+                 "the tracking store \"%.200s\" is no directory: this version writes MLflow file stores only; give a "
+                 "directory such as mlruns",
+                 name);
+        return -1;
+    }
+    /* The slash makes parents of the whole path. */
+    if (!*name || tarn_path_make(path, "%s/", name) || tarn_path_make_parents(path) || !realpath(path, store->root) ||
+        access(store->root, R_OK | W_OK | X_OK)) {
+        snprintf(problem, TARN_SINK_PROBLEM,
+                 "cannot write to the tracking store \"%.200s\": %s; choose a directory that can be written with "
+                 "track.store, or none at all with track.store=null",
+                 name, *name ? strerror(errno) : "the name is empty");
+        return -1;
+    }
+    return 0;
+}
+
+static int place_run(tarn_file_store *store, const char *experiment, const char *run)
+{
+    return tarn_path_make(store->run, "%s/%s/%s", store->root, experiment, run) ||
+                   tarn_path_make(store->temporary, "%s/.tarn-new", store->run)
+               ? -1
+               : 0;
+}
+
+static int make_folders(const tarn_file_store *store)
+{
+    tarn_path path;
+    for (int i = 0; i < 4; i++)
+        if (tarn_path_make(path, "%s/%s/", store->run, folders[i]) || tarn_path_make_parents(path)) return -1;
+    return 0;
+}
+
+static int go_on(tarn_file_store *store, tarn_record *record, const char *experiment, const char *run, const char *name,
+                 char notice[TARN_SINK_PROBLEM])
+{
+    int64_t repaired;
+    tarn_path meta;
+    struct stat info;
+    if (make_folders(store) || tarn_file_store_load(store, record, &repaired)) return -1;
+    if (repaired)
+        snprintf(notice, TARN_SINK_PROBLEM, "took %lld torn lines out of the metrics of run %s", (long long)repaired,
+                 run);
+    if (tarn_path_make(meta, "%s/meta.yaml", store->run)) return -1;
+    /* A run whose maker died before its last step has none, or an empty one. */
+    if (stat(meta, &info) || !info.st_size) {
+        char made[64];
+        snprintf(made, sizeof made, "tarn-%.8s", run);
+        return tarn_run_meta_create(store, experiment, run, name ? name : made, tarn_environment_time_ms());
+    }
+    return tarn_run_meta_change(store, TARN_RUN_RUNNING, -1, name);
+}
+
+static int open_run(tarn_file_store *store, tarn_record *record, const tarn_track_options *options, char run_id[33],
+                    bool *resumed, char notice[TARN_SINK_PROBLEM], char problem[TARN_SINK_PROBLEM])
+{
+    char experiment[32];
+    const char *name = options->name && *options->name ? options->name : NULL;
+    *resumed = false;
+    if (options->run_id && *options->run_id) {
+        snprintf(run_id, 33, "%s", options->run_id);
+        if (tarn_experiment_of_run(store->root, run_id, experiment)) {
+            *resumed = true;
+            return place_run(store, experiment, run_id) ? -1 : go_on(store, record, experiment, run_id, name, notice);
+        }
+        snprintf(notice, TARN_SINK_PROBLEM,
+                 "the tracking store %.200s does not hold run %s: its record begins anew there", store->root, run_id);
+    } else if (tarn_environment_new_id(run_id))
+        return -1;
+    if (tarn_experiment_find(store->root, options->experiment && *options->experiment ? options->experiment : "Default",
+                             experiment, problem))
+        return -1;
+    char made[64];
+    snprintf(made, sizeof made, "tarn-%.8s", run_id);
+    if (place_run(store, experiment, run_id) || make_folders(store)) return -1;
+    return tarn_run_meta_create(store, experiment, run_id, name ? name : made, tarn_environment_time_ms());
+}
+
+tarn_status tarn_file_store_open(tarn_sink **sink, tarn_record *record, const tarn_track_options *options,
+                                 char run_id[33], bool *resumed, char notice[TARN_SINK_PROBLEM],
+                                 char problem[TARN_SINK_PROBLEM])
+{
+    *sink = NULL;
+    *notice = *problem = '\0';
+    tarn_file_store *store = calloc(1, sizeof *store);
+    if (!store) {
+        snprintf(problem, TARN_SINK_PROBLEM, "out of memory while opening the tracking store");
+        return TARN_ERROR_MEMORY;
+    }
+    store->sink = (tarn_sink){.name = "file store", .write = write_events, .finish = finish, .destroy = destroy};
+    if (open_root(store, options->store ? options->store : "mlruns", problem)) {
+        destroy(&store->sink);
+        return TARN_ERROR_CONFIG;
+    }
+    if (open_run(store, record, options, run_id, resumed, notice, problem)) {
+        if (!*problem)
+            snprintf(problem, TARN_SINK_PROBLEM,
+                     "cannot open a run in the tracking store %.300s: %s; see to its rights and its "
+                     "space, or choose another with track.store",
+                     store->root, strerror(errno));
+        destroy(&store->sink);
+        return TARN_ERROR_IO;
+    }
+    *sink = &store->sink;
+    return TARN_OK;
+}
