@@ -51,9 +51,17 @@ void REAL(tarn_gemm_reference)(const REAL(tarn_gemm) * gemm, tarn_team *team, ta
 #if !TARN_REAL_IS_DOUBLE
 void tarn_small_gemm_reference(const tarn_small_gemm *gemm)
 {
-    tarn_gemm_f32 full = {.m = gemm->m, .n = gemm->n, .k = gemm->k, .a = gemm->a, .lda = gemm->lda,
-                          .transpose_a = gemm->transpose_a, .b = gemm->b, .ldb = gemm->ldb, .c = gemm->c,
-                          .ldc = gemm->ldc, .add = gemm->add};
+    tarn_gemm_f32 full = {.m = gemm->m,
+                          .n = gemm->n,
+                          .k = gemm->k,
+                          .a = gemm->a,
+                          .lda = gemm->lda,
+                          .transpose_a = gemm->transpose_a,
+                          .b = gemm->b,
+                          .ldb = gemm->ldb,
+                          .c = gemm->c,
+                          .ldc = gemm->ldc,
+                          .add = gemm->add};
     tarn_gemm_reference_f32(&full, NULL, NULL);
 }
 #endif
