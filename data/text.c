@@ -131,7 +131,7 @@ tarn_status tarn_text_set_context(tarn_dataset *text, int64_t context)
 
 const char *tarn_text_vocabulary(const tarn_dataset *text)
 {
-    if (text->kind != &text_kind) return "";
+    if (text->kind != &text_kind) return NULL;
     return tarn_tokenizer_vocabulary(((const text_source *)text->source)->tokenizer);
 }
 

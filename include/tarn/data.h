@@ -57,7 +57,8 @@ typedef struct tarn_text_options {
 TARN_API tarn_status tarn_text_open(tarn_dataset **dataset, tarn_context *context, const char *path,
                                     const tarn_text_options *options);
 TARN_API tarn_status tarn_text_set_context(tarn_dataset *text, int64_t context);
-/* The vocabulary as text, to keep with a model: characters in order of code point, "" for bytes. Borrowed. */
+/* The vocabulary as text, to keep with a model: characters in order of code point, "" for bytes, NULL when the data
+ * set is no text. Borrowed. */
 TARN_API const char *tarn_text_vocabulary(const tarn_dataset *text);
 
 /* A vocabulary alone, to encode prompts and decode samples. vocabulary as tarn_text_vocabulary returned it. */
