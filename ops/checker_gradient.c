@@ -164,7 +164,7 @@ static void compare_with_differences(checker *check, tarn_dtype real, const tape
     tarn_view weights, contiguous;
     if (!copy_view(check, &run.call.out[0], &contiguous) || !copy_view(check, &contiguous, &weights)) return;
     checker_fill(&weights, STREAM_WEIGHTS);
-    double step = real == TARN_F64 ? 1e-5 : 1e-2, relative = real == TARN_F64 ? 1e-6 : 2e-2;
+    double step = real == TARN_F64 ? 1e-5 : 1e-2, relative = real == TARN_F64 ? 1e-6 : 5e-3;
     double loss = loss_of(check, kernel, &run.call, &contiguous, &weights);
     for (int i = 0; i < check->op_case->inputs; i++) {
         const tarn_view *gradient = &tape->gradient[i];
