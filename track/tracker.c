@@ -395,6 +395,9 @@ static tarn_status check_options(tarn_context *context, const tarn_track_options
                          "the experiment's name is longer than MLflow's 500 bytes");
     if (options->name && strlen(options->name) > 250)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "the run's name is longer than 250 bytes");
+    if ((options->name && !tarn_document_is_utf8(options->name)) ||
+        (options->experiment && !tarn_document_is_utf8(options->experiment)))
+        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "the name of a run or of an experiment is not UTF-8");
     return TARN_OK;
 }
 

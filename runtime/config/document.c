@@ -243,6 +243,16 @@ static int character(const unsigned char *text)
     return length;
 }
 
+bool tarn_document_is_utf8(const char *text)
+{
+    for (const unsigned char *at = (const unsigned char *)text; *at;) {
+        int length = character(at);
+        if (!length) return false;
+        at += length;
+    }
+    return true;
+}
+
 char *tarn_document_clean(const char *text)
 {
     char *copy = strdup(text);

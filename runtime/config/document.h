@@ -39,6 +39,7 @@ void tarn_document_free(tarn_document *document);
 const char *tarn_document_get(const tarn_document *document, const char *key);
 /* True for a plain scalar that YAML reads as null. */
 bool tarn_document_is_null(const tarn_document_scalar *scalar);
+bool tarn_document_is_utf8(const char *text);
 /* A copy in which bytes that are no UTF-8 have become ?, to be freed; NULL when memory ran out. */
 char *tarn_document_clean(const char *text);
 /* `text` as a YAML scalar in double quotes, to be freed; NULL when memory ran out. */
