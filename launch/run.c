@@ -3,8 +3,10 @@
 #include "checkpoint/store.h"
 #include "launch/schema.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static tarn_activation activation_of(const char *name)
 {
@@ -45,6 +47,19 @@ tarn_status tarn_run_model(tarn_module **model, tarn_context *context, const tar
     if (mlp.count < 2)
         return tarn_config_fail(context, config, "model.sizes", "model.sizes needs at least [inputs, outputs]");
     return tarn_mlp_create(model, context, &mlp);
+}
+
+/* A file the run file names must be there: that is the user's to mend, and the line says where. */
+static tarn_status check_files(tarn_context *context, const tarn_config *config)
+{
+    static const char *const keys[] = {"data.path",        "data.images",      "data.labels",
+                                       "data.test_images", "data.test_labels", "model.init_from"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const char *path = tarn_config_string(config, keys[i]);
+        if (path && access(path, R_OK))
+            return tarn_config_fail(context, config, keys[i], "%s: %s", path, strerror(errno));
+    }
+    return TARN_OK;
 }
 
 static tarn_status open_data(tarn_run *run, tarn_context *context, const char *vocabulary)
@@ -130,7 +145,8 @@ static void fill_options(tarn_run *run)
 tarn_status tarn_run_open(tarn_run *run, tarn_context *context, tarn_config *config, const char *vocabulary)
 {
     *run = (tarn_run){.config = config};
-    tarn_status status = open_data(run, context, vocabulary);
+    tarn_status status = check_files(context, config);
+    if (!status) status = open_data(run, context, vocabulary);
     tarn_sample_shape shape = {0};
     if (!status) tarn_dataset_shape(run->data, &shape);
     if (!status) status = tarn_run_model(&run->model, context, config, shape.classes);

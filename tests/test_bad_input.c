@@ -79,7 +79,7 @@ static const struct {
     {"train idx.yaml data.images=short.idx", 1, {"short.idx"}},
     {"train run.yaml --no-such-option", 2, {"--no-such-option"}},
     {"train run.yaml checkpoint.dir=text.txt/ckpt", 1, {"text.txt/ckpt"}},
-    {"sample nothere", 1, {"nothere"}},
+    {"sample nothere", 2, {"nothere"}},
     {"frobnicate", 2, {"frobnicate"}},
 };
 
