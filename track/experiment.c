@@ -15,7 +15,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 enum { OTHER, SAME, DELETED, UNREADABLE };
 
@@ -95,10 +94,18 @@ static int wait_for_meta(const char *root, const char *id, const char *name)
     return answer;
 }
 
+/* FNV-1a, 64 bits (Fowler, Noll, Vo): part of the layout, since it decides which folder a name gets. */
+static uint64_t hash(const char *name)
+{
+    uint64_t value = 14695981039346656037u;
+    for (const unsigned char *at = (const unsigned char *)name; *at; at++) value = (value ^ *at) * 1099511628211u;
+    return value;
+}
+
 static int make(const char *root, const char *name, char id[32], char problem[TARN_SINK_PROBLEM])
 {
     /* 18 digits as MLflow's own; "Default" is 0 there. */
-    uint64_t number = 100000000000000000u + XXH64(name, strlen(name), 0) % 800000000000000000u;
+    uint64_t number = 100000000000000000u + hash(name) % 800000000000000000u;
     if (!strcmp(name, "Default")) number = 0;
     for (;; number = number ? number + 1 : 100000000000000000u) {
         tarn_path folder;
