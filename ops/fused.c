@@ -65,7 +65,7 @@ void tarn_infer_rows_of(tarn_call *call, int64_t width)
     out->shape[out->ndim - 1] = width;
 }
 
-tarn_status tarn_infer_targets(tarn_call *call, int i)
+tarn_status tarn_infer_targets(tarn_call *call, int i, int64_t classes)
 {
     const tarn_view *x = &call->in[0], *targets = &call->in[i];
     if (targets->dtype != TARN_I32)
@@ -76,6 +76,14 @@ tarn_status tarn_infer_targets(tarn_call *call, int i)
     if (!same)
         return tarn_call_error(call,
                                "the targets (in[%d]) must have in[0]'s shape without its last dimension: one a row", i);
+    const int32_t *values = targets->data;
+    int64_t rows = tarn_rows(x);
+    for (int64_t row = 0; row < rows; row++)
+        if (values[row] >= classes)
+            return tarn_call_error(call,
+                                   "target %d of row %lld: there are %lld classes, [0, %lld); negative targets are "
+                                   "ignored",
+                                   (int)values[row], (long long)row, (long long)classes, (long long)classes);
     return TARN_OK;
 }
 

@@ -49,8 +49,8 @@ tarn_status tarn_infer_fused(tarn_call *call);
 tarn_status tarn_infer_residual(tarn_call *call, int i, int64_t width);
 /* out[0] gets in[0]'s type and leading dimensions, and `width` last. */
 void tarn_infer_rows_of(tarn_call *call, int64_t width);
-/* targets: i32, one for each row of in[0]. */
-tarn_status tarn_infer_targets(tarn_call *call, int i);
+/* targets: i32, one for each row of in[0], below `classes` (negative ones are ignored rows). */
+tarn_status tarn_infer_targets(tarn_call *call, int i, int64_t classes);
 /* An activation that exists. */
 tarn_status tarn_infer_activation(tarn_call *call, tarn_activation activation);
 /* out[o] of in[0]'s type and the given shape; rank 0 is a scalar. */

@@ -24,7 +24,7 @@ static tarn_status infer(tarn_call *call)
         return tarn_call_error(call, "the weight (in[1]) must be a matrix (classes, %lld): x is %lld wide",
                                (long long)width, (long long)width);
     status = tarn_infer_operand(call, 1, "weight", weight->shape[0], width);
-    if (!status) status = tarn_infer_targets(call, 2);
+    if (!status) status = tarn_infer_targets(call, 2, weight->shape[0]);
     if (status) return status;
     tarn_infer_out(call, 0, 0, 0, 0, 0);
     tarn_infer_out(call, 1, 2, rows, tarn_classifier_stride(weight->shape[0]), 0);

@@ -32,7 +32,7 @@ static void forward_piece(void *argument, int64_t begin, int64_t end, int member
             for (int64_t j = 0; j < stride; j += VF_LANES) vf_store(x + j, vf_zero());
             continue;
         }
-        float largest = vf_lane_max(x, n), wanted = target < n ? x[target] : __builtin_nanf("");
+        float largest = vf_lane_max(x, n), wanted = x[target];
         vf shift = vf_set1(largest);
         vf_row_sum sum;
         vf_row_sum_start(&sum);

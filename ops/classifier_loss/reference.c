@@ -16,7 +16,7 @@ static void rows_forward(const tarn_call *call, element *losses)
             for (int64_t j = 0; j < n; j++) x[j] = 0;
             continue;
         }
-        real largest = real_lane_max(x, n), wanted = target < n ? x[target] : (real)NAN;
+        real largest = real_lane_max(x, n), wanted = x[target];
         for (int64_t j = 0; j < n; j++) x[j] = real_exp(x[j] - largest);
         real s = real_lane_sum(x, n);
         *inverse = (real)1 / s;

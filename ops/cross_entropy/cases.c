@@ -1,4 +1,4 @@
-/* cases.c - cross_entropy: remainders, ignored rows, rows over a block of 4096, one class, one row, a target too large.
+/* cases.c - cross_entropy: remainders, ignored rows, rows over a block of 4096, one class, one row.
  */
 #include "ops/cases.h"
 
@@ -22,9 +22,4 @@ TARN_CASES(cross_entropy,
            {.name = "rows over a block",
             .inputs = 2,
             .skip_finite_differences = true,
-            .in = {{.ndim = 2, .shape = {5, 5003}, .low = -9, .high = 9}, TARGETS(-1, 5003, .ndim = 1, .shape = {5})}},
-           /* the loss is NaN */
-           {.name = "targets beyond the classes",
-            .inputs = 2,
-            .skip_finite_differences = true,
-            .in = {{.ndim = 2, .shape = {6, 18}}, TARGETS(17, 40, .ndim = 1, .shape = {6})}})
+            .in = {{.ndim = 2, .shape = {5, 5003}, .low = -9, .high = 9}, TARGETS(-1, 5003, .ndim = 1, .shape = {5})}})

@@ -3,8 +3,8 @@
  *   in   logits (..., V), targets (...) i32; a negative target is ignored: no loss, zero gradient
  *   out  loss, a scalar; of each row the largest logit m and 1 / s (rows, 2); 0, 0 for ignored rows
  *
- * m is real_lane_max, s the real_sum of e^(x - m), the row's loss log(s) + (m - x[target]); a target beyond V makes it
- * NaN. The rows' losses are added in order in double and rounded once.
+ * m is real_lane_max, s the real_sum of e^(x - m), the row's loss log(s) + (m - x[target]). Infer refuses
+ * targets of V and beyond. The rows' losses are added in order in double and rounded once.
  * Backward, d = dloss: dx[j] = e^(x[j] - m) (d (1 / s)); then dx[target] = dx[target] - d.
  */
 #include "ops/fused.h"
@@ -14,7 +14,7 @@
 static tarn_status infer(tarn_call *call)
 {
     tarn_status status = tarn_infer_fused(call);
-    if (!status) status = tarn_infer_targets(call, 1);
+    if (!status) status = tarn_infer_targets(call, 1, tarn_width(&call->in[0]));
     if (status) return status;
     tarn_infer_out(call, 0, 0, 0, 0, 0);
     tarn_infer_out(call, 1, 2, tarn_rows(&call->in[0]), 2, 0);

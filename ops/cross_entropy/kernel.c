@@ -36,7 +36,7 @@ static void forward_rows(void *argument, int64_t begin, int64_t end, int member)
         float s = vf_row_sum_end(&sum);
         saved[0] = largest;
         saved[1] = 1.0f / s;
-        job->losses[row] = targets[row] < n ? logarithm(s) + (largest - x[targets[row]]) : __builtin_nanf("");
+        job->losses[row] = logarithm(s) + (largest - x[targets[row]]);
     }
 }
 

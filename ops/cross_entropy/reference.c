@@ -19,7 +19,7 @@ static void forward(const tarn_call *call)
         real s = real_sum_end(&sum);
         saved[0] = largest;
         saved[1] = (real)1 / s;
-        total += targets[row] < n ? (double)(real_log(s) + (largest - x[targets[row]])) : (double)NAN;
+        total += (double)(real_log(s) + (largest - x[targets[row]]));
     }
     *(real *)call->out[0].data = (real)total;
 }

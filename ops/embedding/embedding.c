@@ -3,8 +3,7 @@
  *   in   ids (B, T) i32, token_weight (V, C), position_weight (at least T, C) or none
  *   out  y (B, T, C)
  *
- * An id outside [0, V) cannot be refused when shapes are inferred: its row of y is NaN, which the loss shows, and it
- * has no gradient.
+ * Ids must lie in [0, V): infer looks at every one.
  * Backward: dtoken_weight and dposition_weight start at +0 (unless a gradient is there, then with it) and the rows of
  * dy are added one by one in index order (b, then t).
  */
@@ -31,6 +30,12 @@ static tarn_status infer(tarn_call *call)
                                    "the input or make the model with a longer context",
                                    (long long)ids->shape[1], (long long)position->shape[0]);
     }
+    const int32_t *values = ids->data;
+    for (int64_t i = 0; i < tarn_view_numel(ids); i++)
+        if (values[i] < 0 || values[i] >= token->shape[0])
+            return tarn_call_error(call, "id %d at sample %lld, position %lld: the vocabulary has %lld ids, from 0 on",
+                                   (int)values[i], (long long)(i / ids->shape[1]), (long long)(i % ids->shape[1]),
+                                   (long long)token->shape[0]);
     tarn_infer_out(call, 0, 3, ids->shape[0], ids->shape[1], token->shape[1]);
     call->out[0].dtype = token->dtype;
     call->outputs = 1;

@@ -9,13 +9,12 @@ static void forward_rows(void *argument, int64_t begin, int64_t end, int member)
     const tarn_call *call = argument;
     const int32_t *ids = call->in[0].data;
     const float *token = call->in[1].data, *position = call->in[2].data;
-    int64_t time = call->in[0].shape[1], vocabulary = call->in[1].shape[0], n = call->in[1].shape[1];
+    int64_t time = call->in[0].shape[1], n = call->in[1].shape[1];
     for (int64_t row = begin; row < end; row++) {
-        bool known = ids[row] >= 0 && ids[row] < vocabulary;
-        const float *from = token + (known ? ids[row] * n : 0), *at = position ? position + row % time * n : NULL;
+        const float *from = token + ids[row] * n, *at = position ? position + row % time * n : NULL;
         float *y = (float *)call->out[0].data + row * n;
         for (int64_t j = 0; j < n; j += VF_LANES) {
-            vf value = known ? vf_load_partial(from + j, n - j) : vf_set1(__builtin_nanf(""));
+            vf value = vf_load_partial(from + j, n - j);
             if (at) value = vf_add(value, vf_load_partial(at + j, n - j));
             vf_store_partial(y + j, value, n - j);
         }
@@ -46,12 +45,12 @@ static void backward_columns(void *argument, int64_t begin, int64_t end, int mem
     const int32_t *ids = call->in[0].data;
     float *token = call->grad_in[1].data, *position = call->grad_in[2].data;
     int64_t rows = call->in[0].shape[0] * call->in[0].shape[1], time = call->in[0].shape[1];
-    int64_t vocabulary = call->in[1].shape[0], n = call->in[1].shape[1];
+    int64_t n = call->in[1].shape[1];
     clear_columns(call, 1, begin, end);
     clear_columns(call, 2, begin, end);
     for (int64_t row = 0; row < rows; row++) {
         const float *dy = (const float *)call->grad_out.data + row * n;
-        float *to = token && ids[row] >= 0 && ids[row] < vocabulary ? token + ids[row] * n : NULL;
+        float *to = token ? token + ids[row] * n : NULL;
         float *at = position ? position + row % time * n : NULL;
         for (int64_t j = begin; j < end; j += VF_LANES) {
             int64_t left = end - j;
