@@ -1,8 +1,9 @@
-/* train_step.c - times whole training steps of the models in PyTorch's own benchmark script (bench/torch_train_step.py), through
- * the public headers and the very loop tarn_train runs.
+/* train_step.c - times whole training steps of the models in PyTorch's own benchmark script
+ * (bench/torch_train_step.py), through the public headers and the very loop tarn_train runs.
  *
  * usage: train_step MODEL [--batch N] [--threads N] [--ranks N] [--steps N] [--warmup N] [--shards N]
- * MODEL: mlp | chargpt-small | chargpt | gpt2. Prints one JSON line with the keys of the PyTorch script and the reduction's times.
+ * MODEL: mlp | chargpt-small | chargpt | gpt2. Prints one JSON line with the keys of the PyTorch script and the
+ * reduction's times.
  * --ranks N starts itself again under mpirun.
  */
 #include <stdio.h>
@@ -33,7 +34,6 @@ typedef struct settings {
     int threads, ranks, steps, warmup, shards;
 } settings;
 
-
 /* Seconds since the kernel started this process (10 ms ticks). */
 static double process_age(void)
 {
@@ -57,7 +57,8 @@ static uint64_t next_random(uint64_t *state)
     return *state >> 33;
 }
 
-static tarn_status make_data(tarn_dataset **data, tarn_context *context, const settings *s, void **inputs, void **targets)
+static tarn_status make_data(tarn_dataset **data, tarn_context *context, const settings *s, void **inputs,
+                             void **targets)
 {
     uint64_t state = 7;
     int64_t n = s->batch, tokens = s->model->sample_tokens;
@@ -68,8 +69,8 @@ static tarn_status make_data(tarn_dataset **data, tarn_context *context, const s
         for (int64_t i = 0; i < n; i++) y[i] = (int32_t)(next_random(&state) % 10);
         *inputs = x;
         *targets = y;
-        tarn_sample_shape shape = {.input_dtype = TARN_F32, .target_dtype = TARN_I32, .input_ndim = 1,
-                                   .input_shape = {784}, .classes = 10};
+        tarn_sample_shape shape = {
+            .input_dtype = TARN_F32, .target_dtype = TARN_I32, .input_ndim = 1, .input_shape = {784}, .classes = 10};
         return tarn_arrays_open(data, context, n, &shape, x, y);
     }
     int32_t *x = malloc((size_t)(n * tokens) * sizeof *x), *y = malloc((size_t)(n * tokens) * sizeof *y);
@@ -83,8 +84,13 @@ static tarn_status make_data(tarn_dataset **data, tarn_context *context, const s
     }
     *inputs = x;
     *targets = y;
-    tarn_sample_shape shape = {.input_dtype = TARN_I32, .target_dtype = TARN_I32, .input_ndim = 1, .target_ndim = 1,
-                               .input_shape = {tokens}, .target_shape = {tokens}, .classes = s->model->tokens};
+    tarn_sample_shape shape = {.input_dtype = TARN_I32,
+                               .target_dtype = TARN_I32,
+                               .input_ndim = 1,
+                               .target_ndim = 1,
+                               .input_shape = {tokens},
+                               .target_shape = {tokens},
+                               .classes = s->model->tokens};
     return tarn_arrays_open(data, context, n, &shape, x, y);
 }
 
@@ -171,8 +177,9 @@ static tarn_status run(tarn_context *context, const settings *s, measured *m)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: train_step mlp|chargpt-small|chargpt|gpt2 [--batch N] [--threads N] [--ranks N] [--steps N] "
-                    "[--warmup N] [--shards N]\n");
+    fprintf(stderr,
+            "usage: train_step mlp|chargpt-small|chargpt|gpt2 [--batch N] [--threads N] [--ranks N] [--steps N] "
+            "[--warmup N] [--shards N]\n");
     return 2;
 }
 
@@ -198,20 +205,30 @@ int main(int argc, char **argv)
     for (int i = 2; i < argc; i += 2) {
         if (i + 1 == argc) return usage();
         int value = atoi(argv[i + 1]);
-        if (!strcmp(argv[i], "--batch")) s.batch = value;
-        else if (!strcmp(argv[i], "--threads")) s.threads = value;
-        else if (!strcmp(argv[i], "--ranks")) s.ranks = value;
-        else if (!strcmp(argv[i], "--steps")) s.steps = value;
-        else if (!strcmp(argv[i], "--warmup")) s.warmup = value;
-        else if (!strcmp(argv[i], "--shards")) s.shards = value;
-        else return usage();
+        if (!strcmp(argv[i], "--batch"))
+            s.batch = value;
+        else if (!strcmp(argv[i], "--threads"))
+            s.threads = value;
+        else if (!strcmp(argv[i], "--ranks"))
+            s.ranks = value;
+        else if (!strcmp(argv[i], "--steps"))
+            s.steps = value;
+        else if (!strcmp(argv[i], "--warmup"))
+            s.warmup = value;
+        else if (!strcmp(argv[i], "--shards"))
+            s.shards = value;
+        else
+            return usage();
     }
     if (s.steps < 1 || s.threads < 1 || s.ranks < 1) return usage();
     if (!s.shards) s.shards = s.threads * s.ranks;
     if (s.ranks > 1 && !getenv("OMPI_COMM_WORLD_SIZE")) return launch(argv, s.ranks);
     double *series = calloc((size_t)s.steps * 5, sizeof *series);
-    measured m = {.step = series, .reduce = series + s.steps, .exposed = series + 2 * s.steps,
-                  .control = series + 3 * s.steps, .update = series + 4 * s.steps};
+    measured m = {.step = series,
+                  .reduce = series + s.steps,
+                  .exposed = series + 2 * s.steps,
+                  .control = series + 3 * s.steps,
+                  .update = series + 4 * s.steps};
     tarn_context *context;
     if (tarn_init(&context, &argc, &argv) == TARN_OK && series) run(context, &s, &m);
     free(series);

@@ -1,5 +1,5 @@
-/* command.h - the commands of the `tarn` program. Each takes its own argv (argv[0] is its name) and returns the exit code:
- * 0, 2 (what the user wrote is wrong), 1 (a failure), 75 (stopped on request, to be resumed).
+/* command.h - the commands of the `tarn` program. Each takes its own argv (argv[0] is its name) and returns the exit
+ * code: 0, 2 (what the user wrote is wrong), 1 (a failure), 75 (stopped on request, to be resumed).
  */
 #ifndef TARN_LAUNCH_COMMAND_H
 #define TARN_LAUNCH_COMMAND_H

@@ -122,6 +122,8 @@ static tarn_status train(tarn_context *context, tarn_run *run, const arguments *
     tarn_status status = tarn_trainer_create(&trainer, context, &run->options);
     if (status) return status;
     int64_t begun = tarn_trainer_progress(trainer)->step;
+    if (speaks && !run->options.checkpoint_directory)
+        tarn_log(context, TARN_LOG_WARN, "nothing will be saved: the run file has neither checkpoint.dir nor name");
     if (speaks && begun >= run->options.steps)
         printf("finished already: %lld steps in %s. Raise train.steps to go on, or start over with --from-scratch\n",
                (long long)begun, run->options.checkpoint_directory);

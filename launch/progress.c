@@ -4,13 +4,29 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static const double TERMINAL_SECONDS = 0.1, PLAIN_SECONDS = 5.0;
 
+/* Open MPI gives a rank a terminal of its own and copies it to mpirun's stdout: what counts is mpirun's, its parent's.
+ */
+static bool is_terminal(void)
+{
+    if (!isatty(STDOUT_FILENO)) return false;
+    if (!getenv("OMPI_COMM_WORLD_SIZE")) return true;
+    char path[64], target[256];
+    snprintf(path, sizeof path, "/proc/%d/fd/1", (int)getppid());
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    if (length <= 0) return false;
+    target[length] = 0;
+    return !strncmp(target, "/dev/pts/", 9) || !strncmp(target, "/dev/tty", 8);
+}
+
 void tarn_progress_start(tarn_progress_display *display, int64_t first_step, bool tokens, bool quiet)
 {
-    *display = (tarn_progress_display){.terminal = isatty(STDOUT_FILENO) != 0,
+    *display = (tarn_progress_display){.terminal = is_terminal(),
                                        .quiet = quiet,
                                        .tokens = tokens,
                                        .started = tarn_seconds(),

@@ -4,6 +4,7 @@
 #include "launch/schema.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,16 +37,14 @@ tarn_status tarn_run_model(tarn_module **model, tarn_context *context, const tar
                                 .vocabulary = vocabulary,
                                 .dropout = tarn_config_number(config, "model.dropout")};
         if (gpt.heads > 0 && gpt.width % gpt.heads)
-            return tarn_config_fail(context, config, "model.width",
-                                    "model.width %lld does not divide by model.heads %lld", (long long)gpt.width,
-                                    (long long)gpt.heads);
+            return tarn_config_fail(context, config, "model.width", "%lld does not divide by model.heads %lld",
+                                    (long long)gpt.width, (long long)gpt.heads);
         return tarn_gpt_create(model, context, &gpt);
     }
     tarn_mlp_options mlp = {.activation = activation_of(tarn_config_string(config, "model.activation")),
                             .dropout = tarn_config_number(config, "model.dropout")};
     mlp.count = tarn_config_integers(config, "model.sizes", &mlp.sizes);
-    if (mlp.count < 2)
-        return tarn_config_fail(context, config, "model.sizes", "model.sizes needs at least [inputs, outputs]");
+    if (mlp.count < 2) return tarn_config_fail(context, config, "model.sizes", "it needs at least [inputs, outputs]");
     return tarn_mlp_create(model, context, &mlp);
 }
 
@@ -73,18 +72,18 @@ static tarn_status open_data(tarn_run *run, tarn_context *context, const char *v
         if (is(config, "model.kind", "gpt"))
             text.context = tarn_config_integer(config, "model.context");
         else
-            return tarn_config_fail(context, config, "data.kind", "data.kind text needs model.kind gpt, not %s",
+            return tarn_config_fail(context, config, "data.kind", "text needs model.kind gpt, not %s",
                                     tarn_config_string(config, "model.kind"));
         if (!tarn_config_string(config, "data.path"))
-            return tarn_config_fail(context, config, "data.path", "data.path is missing: the text to train on");
+            return tarn_config_fail(context, config, "data.path", "is missing: the text to train on");
         return tarn_text_open(&run->data, context, tarn_config_string(config, "data.path"), &text);
     }
     if (is(config, "model.kind", "gpt"))
-        return tarn_config_fail(context, config, "data.kind", "model.kind gpt needs data.kind text");
+        return tarn_config_fail(context, config, "data.kind", "model.kind gpt needs text");
     const char *images = tarn_config_string(config, "data.images"), *labels = tarn_config_string(config, "data.labels");
     if (!images || !labels)
         return tarn_config_fail(context, config, images ? "data.labels" : "data.images",
-                                "data.kind idx needs data.images and data.labels");
+                                "is missing: data.kind idx needs images and labels");
     tarn_status status = tarn_idx_open(&run->data, context, images, labels);
     const char *test_images = tarn_config_string(config, "data.test_images");
     const char *test_labels = tarn_config_string(config, "data.test_labels");
@@ -138,8 +137,11 @@ static void fill_options(tarn_run *run)
                                       .experiment = tarn_config_string(config, "track.experiment"),
                                       .name = tarn_config_string(config, "track.name")};
     if (!run->track.name) run->track.name = o->run_name;
-    /* A run is tracked when its file names a store or an experiment. */
-    if (run->track.store || run->track.experiment) o->track = &run->track;
+    if (tarn_config_has(config, "track.store")) o->track = &run->track; /* track.store=null: no record */
+    if (!o->checkpoint_directory && o->run_name) {
+        snprintf(run->directory, sizeof run->directory, "runs/%s", o->run_name);
+        o->checkpoint_directory = run->directory;
+    }
 }
 
 tarn_status tarn_run_open(tarn_run *run, tarn_context *context, tarn_config *config, const char *vocabulary)

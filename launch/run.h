@@ -13,6 +13,7 @@ typedef struct tarn_run {
     tarn_dataset *test; /* a validation set of its own (data.test_images), or NULL */
     tarn_train_options options;
     tarn_track_options track;
+    char directory[1024]; /* runs/NAME, when the file names no checkpoint.dir */
 } tarn_run;
 
 /* Opens data and model for a configuration that was loaded. vocabulary: that of a checkpoint, or NULL to take the

@@ -85,7 +85,7 @@ const tarn_config_key tarn_run_schema[] = {
      .help = "what it is multiplied by then"},
 
     {"checkpoint.dir", TARN_CONFIG_STRING, .may_change = true,
-     .help = "directory of the checkpoints; not given = none are kept"},
+     .help = "directory of the checkpoints; runs/NAME when the run has a name, else none are kept"},
     {"checkpoint.every", TARN_CONFIG_INTEGER, "0", FROM_ZERO, .may_change = true,
      .help = "steps between checkpoints; 0 = only at the end"},
     {"checkpoint.keep", TARN_CONFIG_INTEGER, "3", .low = 1, .high = 1000000, .may_change = true,

@@ -20,11 +20,11 @@ void tarn_optimizer_destroy(tarn_optimizer *optimizer);
 /* The flat state buffers a checkpoint keeps ("m", "v" or "momentum"): count values each. Returns how many. */
 int tarn_optimizer_states(const tarn_optimizer *optimizer, const char *names[4], float *buffers[4]);
 /* One update. gradient holds sums; `total` is the global count they are divided by; sum_of_squares belongs to the sums.
- * step is 0-based. *norm (may be NULL) receives the norm of the mean gradient before clipping. *hash (may be NULL) receives
- * a 64-bit hash of the updated values, independent of the number of workers. */
-tarn_status tarn_optimizer_update(tarn_optimizer *optimizer, tarn_workers *workers, float *values, const float *gradient,
-                                  double sum_of_squares, double total, double lr, int64_t step, double *norm,
-                                  uint64_t *hash);
+ * step is 0-based. *norm (may be NULL) receives the norm of the mean gradient before clipping. *hash (may be NULL)
+ * receives a 64-bit hash of the updated values, independent of the number of workers. */
+tarn_status tarn_optimizer_update(tarn_optimizer *optimizer, tarn_workers *workers, float *values,
+                                  const float *gradient, double sum_of_squares, double total, double lr, int64_t step,
+                                  double *norm, uint64_t *hash);
 /* Defaults filled in. */
 void tarn_optim_resolve(const tarn_optim_options *options, tarn_optim_options *resolved);
 

@@ -143,7 +143,7 @@ Test(checkpoint, list_tells_digest_and_size)
 Test(checkpoint, files_are_functions_of_their_contents)
 {
     char *path = path_of("ckpt-000000000009.h5");
-    size_t first_bytes, second_bytes;
+    size_t first_bytes = 0, second_bytes = 0;
     cr_assert_eq(save(9, "a", false), TARN_OK);
     char *first = tarn_test_read(path, &first_bytes);
     char *text = calloc(1, 9000);
@@ -224,7 +224,7 @@ Test(checkpoint, the_newest_and_the_best_are_kept)
     free(text);
     cr_assert_eq(tarn_checkpoint_peek(context, path, "text/none", &text), TARN_OK);
     cr_assert_null(text);
-    size_t bytes;
+    size_t bytes = 0;
     uint8_t *block = (uint8_t *)tarn_test_read(path, &bytes);
     tarn_checkpoint_header header;
     tarn_problem problem;
@@ -268,7 +268,7 @@ static void damage(const char *path, const char *bytes, size_t count, int64_t go
 Test(checkpoint, a_truncated_file_is_never_loaded)
 {
     char *path = path_of("ckpt-000000000002.h5");
-    size_t bytes;
+    size_t bytes = 0;
     cr_assert(!save(1, "x", false) && !save(2, "x", false));
     char *whole = tarn_test_read(path, &bytes);
     const size_t cuts[] = {0, 1, 100, 4095, 4096, 4097, 4096 + 48, 8192, bytes / 2, bytes - 4096, bytes - 1};
@@ -286,7 +286,7 @@ Test(checkpoint, a_truncated_file_is_never_loaded)
 Test(checkpoint, no_flipped_bit_is_missed)
 {
     char *path = path_of("ckpt-000000000002.h5");
-    size_t bytes;
+    size_t bytes = 0;
     cr_assert(!save(1, "x", false) && !save(2, "x", false));
     char *whole = tarn_test_read(path, &bytes);
     uint64_t z = 88172645463325252ull;
@@ -329,7 +329,7 @@ Test(checkpoint, files_but_none_valid_is_an_error_that_names_each)
 Test(checkpoint, a_newer_version_says_so)
 {
     char *path = path_of("ckpt-000000000002.h5");
-    size_t bytes;
+    size_t bytes = 0;
     cr_assert_eq(save(2, "x", false), TARN_OK);
     uint8_t *whole = (uint8_t *)tarn_test_read(path, &bytes);
     whole[8] = TARN_CHECKPOINT_VERSION + 1;

@@ -3,6 +3,7 @@
  * The control word is exchanged after the reduction and before the update: a step that failed on any rank, or whose
  * loss or gradient is not finite, leaves the weights as they were on every rank.
  */
+#include "track/tracker.h"
 #include "train/trainer.h"
 
 #include <math.h>
@@ -106,9 +107,12 @@ static tarn_status after_update(tarn_trainer *trainer)
     if (status) return status;
     bool best = improves(trainer);
     track(trainer);
+    /* What a checkpoint has behind it must be in the record: after a kill the resumed run does not log it again. */
     bool due = options->checkpoint_every && trainer->step % options->checkpoint_every == 0;
-    if (trainer->store && (best || due || trainer->stop || trainer->step == options->steps))
+    if (trainer->store && (best || due || trainer->stop || trainer->step == options->steps)) {
+        tarn_track_flush(trainer->tracker);
         status = tarn_trainer_save(trainer, best);
+    }
     if (!status && options->progress) {
         status = options->progress(options->progress_user, &trainer->progress);
         if (status && !tarn_get_error(trainer->context))

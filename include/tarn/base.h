@@ -1,7 +1,8 @@
 /* base.h - what every other header of Tarn needs: status codes, element types, the context, errors, log.
  *
  * Conventions of the whole API
- *  - Everything that is not an expression returns a tarn_status; results come through out-parameters, which stand first.
+ *  - Everything that is not an expression returns a tarn_status; results come through out-parameters, which stand
+ * first.
  *  - `create`/`open` make an object that its caller owns and ends with `destroy`/`close`; `get` and plain names borrow.
  *  - Options are structs that may be zero: a zero field means the documented default. NULL options mean all defaults.
  *  - The library never prints on its own account, never exits (tarn_exit alone excepted) and never aborts.
@@ -15,9 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TARN_VERSION_MAJOR 0
-#define TARN_VERSION_MINOR 1
-#define TARN_VERSION_PATCH 0
+#define TARN_VERSION_MAJOR  0
+#define TARN_VERSION_MINOR  1
+#define TARN_VERSION_PATCH  0
 #define TARN_VERSION_STRING "0.1.0"
 
 #ifdef __cplusplus
@@ -25,7 +26,7 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define TARN_API __attribute__((visibility("default")))
+#define TARN_API                         __attribute__((visibility("default")))
 #define TARN_PRINTF(format_index, first) __attribute__((format(printf, format_index, first)))
 #else
 #define TARN_API
@@ -52,7 +53,15 @@ typedef enum tarn_status {
 } tarn_status;
 
 /* Element types. f64 exists for checks; bf16 for storage and conversion only. */
-typedef enum tarn_dtype { TARN_F32 = 0, TARN_F64, TARN_BF16, TARN_I32, TARN_I64, TARN_BOOL, TARN_DTYPE_COUNT } tarn_dtype;
+typedef enum tarn_dtype {
+    TARN_F32 = 0,
+    TARN_F64,
+    TARN_BF16,
+    TARN_I32,
+    TARN_I64,
+    TARN_BOOL,
+    TARN_DTYPE_COUNT
+} tarn_dtype;
 
 /* Bytes of one element. */
 TARN_API size_t tarn_dtype_size(tarn_dtype dtype);
@@ -78,10 +87,10 @@ typedef struct tarn_error {
  * Environment: TARN_ISA=scalar|avx2|avx512 forces the kernels, TARN_LOG=error|warn|info|debug sets what is logged. */
 TARN_API tarn_status tarn_init(tarn_context **context, int *argc, char ***argv);
 
-/* Ends Tarn and returns the exit code for main: 0, 75 (stopped on request, resumable), 2 (what the user wrote is wrong),
- * 1 (any other failure). Prints the first error of any rank to stderr. An error all ranks agreed on finalises everywhere;
- * an error of this rank alone leaves the process at once with a non-zero code, since finalising would wait for the
- * others for ever. The context is gone afterwards. NULL is fine: returns 1. */
+/* Ends Tarn and returns the exit code for main: 0, 75 (stopped on request, resumable), 2 (what the user wrote is
+ * wrong), 1 (any other failure). Prints the first error of any rank to stderr. An error all ranks agreed on finalises
+ * everywhere; an error of this rank alone leaves the process at once with a non-zero code, since finalising would wait
+ * for the others for ever. The context is gone afterwards. NULL is fine: returns 1. */
 TARN_API int tarn_exit(tarn_context *context);
 
 TARN_API int tarn_rank(const tarn_context *context);
@@ -97,8 +106,8 @@ TARN_API const char *tarn_isa_name(const tarn_context *context);
 /* Records an error (the first one stays) and returns its status. For code that extends Tarn and for programs that want
  * tarn_exit to report their own failures. file and line: pass TARN_HERE. */
 #define TARN_HERE __FILE__, __LINE__
-TARN_API tarn_status tarn_fail(tarn_context *context, tarn_status status, const char *file, int line, const char *format,
-                               ...) TARN_PRINTF(5, 6);
+TARN_API tarn_status tarn_fail(tarn_context *context, tarn_status status, const char *file, int line,
+                               const char *format, ...) TARN_PRINTF(5, 6);
 /* The first error, or NULL. */
 TARN_API const tarn_error *tarn_get_error(const tarn_context *context);
 /* Forgets the recorded error, so that the context can go on. */

@@ -19,8 +19,8 @@ struct tarn_batch {
     tarn_tensor *inputs;  /* (B, ...) */
     tarn_tensor *targets; /* (B, ...) */
     int64_t samples;      /* B, padding included */
-    int64_t count;        /* valid targets: tokens of text, samples otherwise; what the loss is divided by, over all shards */
-    int64_t first;        /* global position of row 0, for randomness */
+    int64_t count; /* valid targets: tokens of text, samples otherwise; what the loss is divided by, over all shards */
+    int64_t first; /* global position of row 0, for randomness */
 };
 
 /* Shape of one sample. */
@@ -37,19 +37,21 @@ TARN_API int64_t tarn_dataset_length(const tarn_dataset *dataset);
 TARN_API void tarn_dataset_shape(const tarn_dataset *dataset, tarn_sample_shape *shape);
 /* Copies sample `index` to input and target (bytes as the shape says). Thread-safe. */
 TARN_API tarn_status tarn_dataset_read(tarn_dataset *dataset, int64_t index, void *input, void *target);
-/* "sha256:..." of the source's contents, for the record of a run: the file of a text; images then labels, unpacked; inputs
- * then targets as they were at opening. "" for callbacks. The validation part has that of the whole. Borrowed. */
+/* "sha256:..." of the source's contents, for the record of a run: the file of a text; images then labels, unpacked;
+ * inputs then targets as they were at opening. "" for callbacks. The validation part has that of the whole. Borrowed.
+ */
 TARN_API const char *tarn_dataset_digest(const tarn_dataset *dataset);
 
-/* ---- text ----------------------------------------------------------------------------------------------------------- */
+/* ---- text -----------------------------------------------------------------------------------------------------------
+ */
 
 typedef enum tarn_tokenizer_kind { TARN_TOKENIZE_CHARACTERS = 0, TARN_TOKENIZE_BYTES } tarn_tokenizer_kind;
 
 typedef struct tarn_text_options {
     tarn_tokenizer_kind tokenizer;
-    int64_t context;   /* tokens of a sample; 0: the trainer sets the model's */
+    int64_t context;        /* tokens of a sample; 0: the trainer sets the model's */
     const char *vocabulary; /* of a trained model (characters), which the text must not leave; NULL: the text's own */
-    double validation; /* share of the text, cut from its end, that tarn_dataset_validation returns; 0 = none */
+    double validation;      /* share of the text, cut from its end, that tarn_dataset_validation returns; 0 = none */
 } tarn_text_options;
 
 /* A UTF-8 text. With n tokens, training sample i is the window of `context` inputs from i * context on and the same
@@ -72,24 +74,27 @@ TARN_API tarn_status tarn_tokenizer_encode(tarn_tokenizer *tokenizer, const char
 /* Writes the text of one id (at most 4 bytes and a zero) to out[5]; returns its length in bytes. */
 TARN_API int tarn_tokenizer_decode(const tarn_tokenizer *tokenizer, int32_t id, char out[5]);
 
-/* ---- other sources ---------------------------------------------------------------------------------------------------- */
+/* ---- other sources
+ * ---------------------------------------------------------------------------------------------------- */
 
-/* Images and labels in the IDX format of MNIST, plain or gzipped. Inputs are f32 (pixels / 255), flattened; targets i32. */
-TARN_API tarn_status tarn_idx_open(tarn_dataset **dataset, tarn_context *context, const char *images, const char *labels);
+/* Images and labels in the IDX format of MNIST, plain or gzipped. Inputs are f32 (pixels / 255), flattened; targets
+ * i32. */
+TARN_API tarn_status tarn_idx_open(tarn_dataset **dataset, tarn_context *context, const char *images,
+                                   const char *labels);
 
 /* Arrays in memory, borrowed: they must outlive the dataset. inputs (n, ...), targets (n, ...). */
 TARN_API tarn_status tarn_arrays_open(tarn_dataset **dataset, tarn_context *context, int64_t n,
                                       const tarn_sample_shape *shape, const void *inputs, const void *targets);
 
-/* Samples from a function: called from several threads at once, writes sample `index`. Returns TARN_OK or an error, which
- * ends the run with a message that names the sample. */
+/* Samples from a function: called from several threads at once, writes sample `index`. Returns TARN_OK or an error,
+ * which ends the run with a message that names the sample. */
 typedef tarn_status tarn_read_function(void *user, int64_t index, void *input, void *target);
 TARN_API tarn_status tarn_callback_open(tarn_dataset **dataset, tarn_context *context, int64_t n,
                                         const tarn_sample_shape *shape, tarn_read_function *read, void *user);
 
 /* The validation part that the options cut off, borrowed from the dataset; NULL when there is none. For idx, arrays and
- * callbacks: tarn_dataset_split cuts the last `share` of the samples off (of a text: of its tokens); 0 cuts nothing. Once,
- * and before training starts. */
+ * callbacks: tarn_dataset_split cuts the last `share` of the samples off (of a text: of its tokens); 0 cuts nothing.
+ * Once, and before training starts. */
 TARN_API tarn_dataset *tarn_dataset_validation(tarn_dataset *dataset);
 TARN_API tarn_status tarn_dataset_split(tarn_dataset *dataset, double share);
 

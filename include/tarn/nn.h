@@ -30,7 +30,8 @@ typedef struct tarn_parameter_options {
     bool frozen;   /* no gradient, no update */
 } tarn_parameter_options;
 
-/* ---- modules of one's own ----------------------------------------------------------------------------------------- */
+/* ---- modules of one's own -----------------------------------------------------------------------------------------
+ */
 
 /* Computes the module's output; self is what tarn_module_create was given. */
 typedef tarn_tensor *tarn_forward_function(tarn_step *step, tarn_module *module, void *self, tarn_tensor *input);
@@ -54,7 +55,8 @@ TARN_API tarn_tensor *tarn_forward(tarn_step *step, tarn_module *module, tarn_te
 /* The parameter as a tensor, for one's own forward functions. Valid once built. */
 TARN_API tarn_tensor *tarn_parameter_tensor(tarn_parameter *parameter);
 
-/* ---- looking at parameters ---------------------------------------------------------------------------------------- */
+/* ---- looking at parameters ----------------------------------------------------------------------------------------
+ */
 
 typedef struct tarn_parameter_info {
     const char *name; /* "blocks.0.attention.qkv.weight", borrowed */
@@ -75,7 +77,8 @@ TARN_API int64_t tarn_module_numel(const tarn_module *module);
  * NULL). No match is an error that lists names. */
 TARN_API tarn_status tarn_module_freeze(tarn_module *module, const char *pattern, bool frozen, int *changed);
 
-/* ---- layers --------------------------------------------------------------------------------------------------------- */
+/* ---- layers ---------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct tarn_linear_options {
     bool no_bias;
@@ -92,7 +95,8 @@ TARN_API tarn_status tarn_rms_norm_create(tarn_module **module, tarn_context *co
 TARN_API tarn_status tarn_attention_create(tarn_module **module, tarn_context *context, int64_t width, int64_t heads,
                                            double dropout);
 
-/* ---- models ----------------------------------------------------------------------------------------------------------- */
+/* ---- models
+ * ----------------------------------------------------------------------------------------------------------- */
 
 /* sizes[0] inputs, sizes[count-1] outputs, the activation (default relu) between layers. Input (B, sizes[0]). */
 typedef struct tarn_mlp_options {
@@ -118,7 +122,7 @@ TARN_API tarn_status tarn_gpt_set_vocabulary(tarn_module *gpt, int64_t vocabular
 TARN_API bool tarn_module_is_gpt(const tarn_module *module);
 
 #ifndef TARN_NO_CALL_SITES /* see ops.h */
-#define tarn_forward(...) (tarn_at(TARN_HERE), tarn_forward(__VA_ARGS__))
+#define tarn_forward(...)  (tarn_at(TARN_HERE), tarn_forward(__VA_ARGS__))
 #define tarn_gpt_loss(...) (tarn_at(TARN_HERE), tarn_gpt_loss(__VA_ARGS__))
 #endif
 

@@ -27,12 +27,13 @@ typedef enum tarn_activation {
 /* residual + activation(x weight^T + bias). x (..., K), weight (N, K), bias (N) or NULL, residual (..., N) or NULL. */
 TARN_API tarn_tensor *tarn_linear(tarn_tensor *x, tarn_tensor *weight, tarn_tensor *bias, tarn_tensor *residual,
                                   tarn_activation activation);
-/* residual + down(activation(up(x))), saving only the pre-activation. x (..., C), up_weight (H, C), up_bias (H) or NULL,
- * down_weight (C, H), down_bias (C) or NULL, residual (..., C) or NULL. */
+/* residual + down(activation(up(x))), saving only the pre-activation. x (..., C), up_weight (H, C), up_bias (H) or
+ * NULL, down_weight (C, H), down_bias (C) or NULL, residual (..., C) or NULL. */
 TARN_API tarn_tensor *tarn_mlp_block(tarn_tensor *x, tarn_tensor *up_weight, tarn_tensor *up_bias,
                                      tarn_tensor *down_weight, tarn_tensor *down_bias, tarn_tensor *residual,
                                      tarn_activation activation);
-/* (x - mean) / sqrt(variance + epsilon) * weight + bias over the last dimension. weight, bias (C), either may be NULL. */
+/* (x - mean) / sqrt(variance + epsilon) * weight + bias over the last dimension. weight, bias (C), either may be NULL.
+ */
 TARN_API tarn_tensor *tarn_layer_norm(tarn_tensor *x, tarn_tensor *weight, tarn_tensor *bias, float epsilon);
 /* x / sqrt(mean(x^2) + epsilon) * weight over the last dimension (Zhang and Sennrich 2019). weight (C) or NULL. */
 TARN_API tarn_tensor *tarn_rms_norm(tarn_tensor *x, tarn_tensor *weight, float epsilon);
@@ -44,7 +45,8 @@ TARN_API tarn_tensor *tarn_causal_attention(tarn_tensor *qkv, int heads);
 TARN_API tarn_tensor *tarn_embedding(tarn_tensor *ids, tarn_tensor *token_weight, tarn_tensor *position_weight);
 /* Sum over rows of -log softmax(logits)[target]. logits (..., V), targets (...) i32; a negative target is ignored. */
 TARN_API tarn_tensor *tarn_cross_entropy(tarn_tensor *logits, tarn_tensor *targets);
-/* tarn_cross_entropy(x weight^T, targets) without keeping the logits: the tied classifier. x (..., C), weight (V, C). */
+/* tarn_cross_entropy(x weight^T, targets) without keeping the logits: the tied classifier. x (..., C), weight (V, C).
+ */
 TARN_API tarn_tensor *tarn_classifier_loss(tarn_tensor *x, tarn_tensor *weight, tarn_tensor *targets);
 /* Sum over all elements of (x - y)^2. */
 TARN_API tarn_tensor *tarn_mse(tarn_tensor *x, tarn_tensor *y);
@@ -54,11 +56,12 @@ TARN_API tarn_tensor *tarn_dropout(tarn_tensor *x, float probability);
 
 /* ---- matrix products -------------------------------------------------------------------------------------------- */
 
-/* a (..., M, K) times b (..., K, N): leading dimensions equal, or absent from b (one matrix for all). Transposed operands
- * through tarn_transpose cost a copy at most. */
+/* a (..., M, K) times b (..., K, N): leading dimensions equal, or absent from b (one matrix for all). Transposed
+ * operands through tarn_transpose cost a copy at most. */
 TARN_API tarn_tensor *tarn_matmul(tarn_tensor *a, tarn_tensor *b);
 
-/* ---- elementwise, with NumPy broadcasting ------------------------------------------------------------------------- */
+/* ---- elementwise, with NumPy broadcasting -------------------------------------------------------------------------
+ */
 
 TARN_API tarn_tensor *tarn_add(tarn_tensor *a, tarn_tensor *b);
 TARN_API tarn_tensor *tarn_subtract(tarn_tensor *a, tarn_tensor *b);
@@ -76,7 +79,8 @@ TARN_API tarn_tensor *tarn_silu(tarn_tensor *x);
 TARN_API tarn_tensor *tarn_tanh(tarn_tensor *x);
 TARN_API tarn_tensor *tarn_sigmoid(tarn_tensor *x);
 
-/* ---- reductions and softmax --------------------------------------------------------------------------------------- */
+/* ---- reductions and softmax ---------------------------------------------------------------------------------------
+ */
 
 /* Over dimension d (negative counts from the end), which is kept with size 1 when keep is true. */
 TARN_API tarn_tensor *tarn_sum(tarn_tensor *x, int d, bool keep);
@@ -88,7 +92,8 @@ TARN_API tarn_tensor *tarn_sum_all(tarn_tensor *x);
 TARN_API tarn_tensor *tarn_softmax(tarn_tensor *x);
 TARN_API tarn_tensor *tarn_log_softmax(tarn_tensor *x);
 
-/* ---- shape -------------------------------------------------------------------------------------------------------- */
+/* ---- shape --------------------------------------------------------------------------------------------------------
+ */
 
 /* One dimension may be -1: what is left. */
 TARN_API tarn_tensor *tarn_reshape(tarn_tensor *x, int ndim, const int64_t *shape);
@@ -102,50 +107,51 @@ TARN_API tarn_tensor *tarn_gather(tarn_tensor *x, tarn_tensor *index);
 /* Conversion of the element type; no gradient but between f32 and f64. */
 TARN_API tarn_tensor *tarn_convert(tarn_tensor *x, tarn_dtype dtype);
 
-/* ---- where a call stands ------------------------------------------------------------------------------------------- */
+/* ---- where a call stands -------------------------------------------------------------------------------------------
+ */
 
 /* Messages about a failed op name the line of the program that applied it: each op is also a macro that notes its place
  * (per thread) before the call. Define TARN_NO_CALL_SITES before including Tarn's headers to do without. */
 TARN_API void tarn_at(const char *file, int line);
 
 #ifndef TARN_NO_CALL_SITES
-#define tarn_linear(...) (tarn_at(TARN_HERE), tarn_linear(__VA_ARGS__))
-#define tarn_mlp_block(...) (tarn_at(TARN_HERE), tarn_mlp_block(__VA_ARGS__))
-#define tarn_layer_norm(...) (tarn_at(TARN_HERE), tarn_layer_norm(__VA_ARGS__))
-#define tarn_rms_norm(...) (tarn_at(TARN_HERE), tarn_rms_norm(__VA_ARGS__))
+#define tarn_linear(...)           (tarn_at(TARN_HERE), tarn_linear(__VA_ARGS__))
+#define tarn_mlp_block(...)        (tarn_at(TARN_HERE), tarn_mlp_block(__VA_ARGS__))
+#define tarn_layer_norm(...)       (tarn_at(TARN_HERE), tarn_layer_norm(__VA_ARGS__))
+#define tarn_rms_norm(...)         (tarn_at(TARN_HERE), tarn_rms_norm(__VA_ARGS__))
 #define tarn_causal_attention(...) (tarn_at(TARN_HERE), tarn_causal_attention(__VA_ARGS__))
-#define tarn_embedding(...) (tarn_at(TARN_HERE), tarn_embedding(__VA_ARGS__))
-#define tarn_cross_entropy(...) (tarn_at(TARN_HERE), tarn_cross_entropy(__VA_ARGS__))
-#define tarn_classifier_loss(...) (tarn_at(TARN_HERE), tarn_classifier_loss(__VA_ARGS__))
-#define tarn_mse(...) (tarn_at(TARN_HERE), tarn_mse(__VA_ARGS__))
-#define tarn_dropout(...) (tarn_at(TARN_HERE), tarn_dropout(__VA_ARGS__))
-#define tarn_matmul(...) (tarn_at(TARN_HERE), tarn_matmul(__VA_ARGS__))
-#define tarn_add(...) (tarn_at(TARN_HERE), tarn_add(__VA_ARGS__))
-#define tarn_subtract(...) (tarn_at(TARN_HERE), tarn_subtract(__VA_ARGS__))
-#define tarn_multiply(...) (tarn_at(TARN_HERE), tarn_multiply(__VA_ARGS__))
-#define tarn_divide(...) (tarn_at(TARN_HERE), tarn_divide(__VA_ARGS__))
-#define tarn_scale(...) (tarn_at(TARN_HERE), tarn_scale(__VA_ARGS__))
-#define tarn_exp(...) (tarn_at(TARN_HERE), tarn_exp(__VA_ARGS__))
-#define tarn_log_e(...) (tarn_at(TARN_HERE), tarn_log_e(__VA_ARGS__))
-#define tarn_sqrt(...) (tarn_at(TARN_HERE), tarn_sqrt(__VA_ARGS__))
-#define tarn_relu(...) (tarn_at(TARN_HERE), tarn_relu(__VA_ARGS__))
-#define tarn_gelu(...) (tarn_at(TARN_HERE), tarn_gelu(__VA_ARGS__))
-#define tarn_gelu_tanh(...) (tarn_at(TARN_HERE), tarn_gelu_tanh(__VA_ARGS__))
-#define tarn_silu(...) (tarn_at(TARN_HERE), tarn_silu(__VA_ARGS__))
-#define tarn_tanh(...) (tarn_at(TARN_HERE), tarn_tanh(__VA_ARGS__))
-#define tarn_sigmoid(...) (tarn_at(TARN_HERE), tarn_sigmoid(__VA_ARGS__))
-#define tarn_sum(...) (tarn_at(TARN_HERE), tarn_sum(__VA_ARGS__))
-#define tarn_mean(...) (tarn_at(TARN_HERE), tarn_mean(__VA_ARGS__))
-#define tarn_max(...) (tarn_at(TARN_HERE), tarn_max(__VA_ARGS__))
-#define tarn_sum_all(...) (tarn_at(TARN_HERE), tarn_sum_all(__VA_ARGS__))
-#define tarn_softmax(...) (tarn_at(TARN_HERE), tarn_softmax(__VA_ARGS__))
-#define tarn_log_softmax(...) (tarn_at(TARN_HERE), tarn_log_softmax(__VA_ARGS__))
-#define tarn_reshape(...) (tarn_at(TARN_HERE), tarn_reshape(__VA_ARGS__))
-#define tarn_transpose(...) (tarn_at(TARN_HERE), tarn_transpose(__VA_ARGS__))
-#define tarn_slice(...) (tarn_at(TARN_HERE), tarn_slice(__VA_ARGS__))
-#define tarn_concat(...) (tarn_at(TARN_HERE), tarn_concat(__VA_ARGS__))
-#define tarn_gather(...) (tarn_at(TARN_HERE), tarn_gather(__VA_ARGS__))
-#define tarn_convert(...) (tarn_at(TARN_HERE), tarn_convert(__VA_ARGS__))
+#define tarn_embedding(...)        (tarn_at(TARN_HERE), tarn_embedding(__VA_ARGS__))
+#define tarn_cross_entropy(...)    (tarn_at(TARN_HERE), tarn_cross_entropy(__VA_ARGS__))
+#define tarn_classifier_loss(...)  (tarn_at(TARN_HERE), tarn_classifier_loss(__VA_ARGS__))
+#define tarn_mse(...)              (tarn_at(TARN_HERE), tarn_mse(__VA_ARGS__))
+#define tarn_dropout(...)          (tarn_at(TARN_HERE), tarn_dropout(__VA_ARGS__))
+#define tarn_matmul(...)           (tarn_at(TARN_HERE), tarn_matmul(__VA_ARGS__))
+#define tarn_add(...)              (tarn_at(TARN_HERE), tarn_add(__VA_ARGS__))
+#define tarn_subtract(...)         (tarn_at(TARN_HERE), tarn_subtract(__VA_ARGS__))
+#define tarn_multiply(...)         (tarn_at(TARN_HERE), tarn_multiply(__VA_ARGS__))
+#define tarn_divide(...)           (tarn_at(TARN_HERE), tarn_divide(__VA_ARGS__))
+#define tarn_scale(...)            (tarn_at(TARN_HERE), tarn_scale(__VA_ARGS__))
+#define tarn_exp(...)              (tarn_at(TARN_HERE), tarn_exp(__VA_ARGS__))
+#define tarn_log_e(...)            (tarn_at(TARN_HERE), tarn_log_e(__VA_ARGS__))
+#define tarn_sqrt(...)             (tarn_at(TARN_HERE), tarn_sqrt(__VA_ARGS__))
+#define tarn_relu(...)             (tarn_at(TARN_HERE), tarn_relu(__VA_ARGS__))
+#define tarn_gelu(...)             (tarn_at(TARN_HERE), tarn_gelu(__VA_ARGS__))
+#define tarn_gelu_tanh(...)        (tarn_at(TARN_HERE), tarn_gelu_tanh(__VA_ARGS__))
+#define tarn_silu(...)             (tarn_at(TARN_HERE), tarn_silu(__VA_ARGS__))
+#define tarn_tanh(...)             (tarn_at(TARN_HERE), tarn_tanh(__VA_ARGS__))
+#define tarn_sigmoid(...)          (tarn_at(TARN_HERE), tarn_sigmoid(__VA_ARGS__))
+#define tarn_sum(...)              (tarn_at(TARN_HERE), tarn_sum(__VA_ARGS__))
+#define tarn_mean(...)             (tarn_at(TARN_HERE), tarn_mean(__VA_ARGS__))
+#define tarn_max(...)              (tarn_at(TARN_HERE), tarn_max(__VA_ARGS__))
+#define tarn_sum_all(...)          (tarn_at(TARN_HERE), tarn_sum_all(__VA_ARGS__))
+#define tarn_softmax(...)          (tarn_at(TARN_HERE), tarn_softmax(__VA_ARGS__))
+#define tarn_log_softmax(...)      (tarn_at(TARN_HERE), tarn_log_softmax(__VA_ARGS__))
+#define tarn_reshape(...)          (tarn_at(TARN_HERE), tarn_reshape(__VA_ARGS__))
+#define tarn_transpose(...)        (tarn_at(TARN_HERE), tarn_transpose(__VA_ARGS__))
+#define tarn_slice(...)            (tarn_at(TARN_HERE), tarn_slice(__VA_ARGS__))
+#define tarn_concat(...)           (tarn_at(TARN_HERE), tarn_concat(__VA_ARGS__))
+#define tarn_gather(...)           (tarn_at(TARN_HERE), tarn_gather(__VA_ARGS__))
+#define tarn_convert(...)          (tarn_at(TARN_HERE), tarn_convert(__VA_ARGS__))
 #endif
 
 #ifdef __cplusplus

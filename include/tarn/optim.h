@@ -17,7 +17,8 @@ typedef struct tarn_optim_options {
     bool nesterov;       /* SGD */
     double beta1, beta2; /* AdamW; 0 = 0.9, 0.999 */
     double epsilon;      /* AdamW; 0 = 1e-8 */
-    double weight_decay; /* decoupled (Loshchilov and Hutter 2019) in AdamW; added to the gradient in SGD. 0 in both: plain */
+    double weight_decay; /* decoupled (Loshchilov and Hutter 2019) in AdamW; added to the gradient in SGD. 0 in both:
+                            plain */
     double clip;         /* largest global norm of the mean gradient; 0 = no clipping */
 } tarn_optim_options;
 

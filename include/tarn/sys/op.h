@@ -1,5 +1,5 @@
-/* sys/op.h - for those who extend Tarn with an op of their own: the row that states an op's meaning, the call its kernels
- * receive, registration, and the checker.
+/* sys/op.h - for those who extend Tarn with an op of their own: the row that states an op's meaning, the call its
+ * kernels receive, registration, and the checker.
  *
  * An op is a row (tarn_op: shapes, what backward reads, gradient) and kernels registered per (op, pass, dtype, backend,
  * ISA). The scalar kernel of an op is the definition of its bits: every other kernel equals it with memcmp (any NaN
@@ -63,7 +63,7 @@ typedef enum tarn_pass { TARN_FORWARD = 0, TARN_BACKWARD = 1 } tarn_pass;
 typedef enum tarn_isa { TARN_ISA_SCALAR = 0, TARN_ISA_AVX2, TARN_ISA_AVX512, TARN_ISA_COUNT } tarn_isa;
 
 /* What backward reads of a call; the rest may be freed or never kept. */
-#define TARN_READS_IN(i) (1u << (i))
+#define TARN_READS_IN(i)  (1u << (i))
 #define TARN_READS_OUT(i) (1u << (16 + (i)))
 
 /* What a gradient rule written as a composition of other ops receives and returns. */
@@ -79,8 +79,8 @@ typedef struct tarn_gradient_call {
 } tarn_gradient_call;
 
 struct tarn_op {
-    const char *name;      /* unique, [a-z0-9_] */
-    int min_inputs;        /* trailing inputs beyond these are optional (NULL) */
+    const char *name; /* unique, [a-z0-9_] */
+    int min_inputs;   /* trailing inputs beyond these are optional (NULL) */
     int max_inputs;
     size_t attrs_size;
     /* Checks the inputs and sets call->outputs and dtype, ndim, shape of each out[]. On failure returns
@@ -92,11 +92,11 @@ struct tarn_op {
     /* 1 + index of an input whose gradient simply is grad_out (a residual), 0 = none. Kernels never see it: the engine
      * hands the buffer on. */
     int passes_gradient;
-    bool random;             /* takes a random stream number of its own */
-    bool view;               /* out[0] shares in[0]'s memory: infer sets out[0].stride and out[0].data too */
+    bool random; /* takes a random stream number of its own */
+    bool view;   /* out[0] shares in[0]'s memory: infer sets out[0].stride and out[0].data too */
     /* The gradient as a composition of other ops: used when no backward kernel is registered for the dtype. */
     tarn_status (*gradient)(tarn_gradient_call *call);
-    const char *onnx;        /* the ONNX operator it maps to, or NULL: no direct mapping */
+    const char *onnx; /* the ONNX operator it maps to, or NULL: no direct mapping */
 };
 
 /* Formats the message of a failed infer and returns TARN_ERROR_SHAPE. */
@@ -136,16 +136,16 @@ typedef struct tarn_op_case {
         tarn_dtype dtype;
         int ndim;
         int64_t shape[TARN_MAX_DIMS];
-        double low, high;   /* uniform values in [low, high); both 0 = [-1, 1). Integers: low <= value < high */
+        double low, high; /* uniform values in [low, high); both 0 = [-1, 1). Integers: low <= value < high */
         int permutation[TARN_MAX_DIMS]; /* all 0 = contiguous; otherwise dimension order in memory (a strided input) */
     } in[TARN_MAX_OPERANDS];
     const void *attrs;
-    int64_t samples;          /* for random ops */
+    int64_t samples;              /* for random ops */
     bool skip_finite_differences; /* say why beside the case */
 } tarn_op_case;
 
 typedef struct tarn_op_report {
-    int checks;        /* comparisons made */
+    int checks; /* comparisons made */
     int failures;
     char message[512]; /* the first failure */
     uint32_t isas;     /* bit per tarn_isa that has a fast kernel of its own, forward or backward */
