@@ -8,9 +8,12 @@
 #include "runtime/base/portable_math.h"
 #include "runtime/random/random.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const double MOST_TOKENS = 1e9, LARGEST_SEED = 0x1p53 - 1;
 
 typedef struct settings {
     const char *path, *prompt;
@@ -30,13 +33,19 @@ static void print_help(void)
            "  --seed S           another seed, another text [1]\n");
 }
 
-static tarn_status parse_number(tarn_context *context, const char *option, const char *text, double low, double *value)
+/* A number of [low, high]; whole: without a fraction. (Infinities and NaN are in no range.) */
+static tarn_status parse_number(tarn_context *context, const char *option, const char *text, double low, double high,
+                                bool whole, double *value)
 {
     char *end;
     *value = text ? strtod(text, &end) : 0;
-    if (!text || *end || end == text || !(*value >= low))
-        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn sample %s %s: expected a number of at least %g",
-                         option, text ? text : "(nothing)", low);
+    if (!text || *end || end == text || !(*value >= low && *value <= high) ||
+        (whole && (double)(int64_t)*value != *value)) {
+        *value = low;
+        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
+                         "tarn sample %s %s: expected a %snumber from %g to %g", option, text ? text : "(nothing)",
+                         whole ? "whole " : "", low, high);
+    }
     return TARN_OK;
 }
 
@@ -50,13 +59,16 @@ static tarn_status parse(tarn_context *context, int argc, char **argv, settings 
         if (!strcmp(option, "--prompt") && text)
             out->prompt = text, i++;
         else if (!strcmp(option, "--length"))
-            status = parse_number(context, option, text, 1, &number), out->length = (int64_t)number, i++;
+            status = parse_number(context, option, text, 1, MOST_TOKENS, true, &number), out->length = (int64_t)number,
+            i++;
         else if (!strcmp(option, "--temperature"))
-            status = parse_number(context, option, text, 0, &number), out->temperature = number, i++;
+            status = parse_number(context, option, text, 0, 1e6, false, &number), out->temperature = number, i++;
         else if (!strcmp(option, "--top-k"))
-            status = parse_number(context, option, text, 0, &number), out->top_k = (int64_t)number, i++;
+            status = parse_number(context, option, text, 0, MOST_TOKENS, true, &number), out->top_k = (int64_t)number,
+            i++;
         else if (!strcmp(option, "--seed"))
-            status = parse_number(context, option, text, 0, &number), out->seed = (uint64_t)number, i++;
+            status = parse_number(context, option, text, 0, LARGEST_SEED, true, &number), out->seed = (uint64_t)number,
+            i++;
         else if (option[0] != '-' && !out->path)
             out->path = option;
         else
@@ -148,10 +160,36 @@ static tarn_status generate(tarn_context *context, tarn_module *model, tarn_toke
         count++;
     }
     if (!status) fputc('\n', stdout);
+    if (!status && fflush(stdout))
+        status = tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "writing the text to stdout: %s", strerror(errno));
     free(prompt);
     free(ids);
     free(logits);
     return status;
+}
+
+static void sample(tarn_context *context, const settings *s)
+{
+    tarn_config *config = NULL;
+    tarn_module *model = NULL;
+    tarn_tokenizer *tokenizer = NULL;
+    char *vocabulary = NULL;
+    tarn_status status = tarn_run_from_checkpoint(&config, &vocabulary, context, s->path, 0, NULL);
+    if (!status && strcmp(tarn_config_string(config, "model.kind"), "gpt"))
+        status = tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "%s holds no gpt: only text models can be sampled",
+                           s->path);
+    if (!status)
+        status = tarn_tokenizer_create(&tokenizer, context,
+                                       vocabulary && *vocabulary ? TARN_TOKENIZE_CHARACTERS : TARN_TOKENIZE_BYTES,
+                                       vocabulary);
+    if (!status) status = tarn_run_model(&model, context, config, tarn_tokenizer_size(tokenizer));
+    if (!status) status = tarn_module_build(model, 0);
+    if (!status) status = tarn_module_init_from(model, s->path, true, NULL);
+    if (!status) generate(context, model, tokenizer, s);
+    tarn_module_destroy(model);
+    tarn_tokenizer_destroy(tokenizer);
+    tarn_config_destroy(config);
+    free(vocabulary);
 }
 
 int tarn_command_sample(int argc, char **argv)
@@ -163,27 +201,8 @@ int tarn_command_sample(int argc, char **argv)
         }
     tarn_context *context;
     settings s;
-    tarn_config *config = NULL;
-    tarn_module *model = NULL;
-    tarn_tokenizer *tokenizer = NULL;
-    char *vocabulary = NULL;
-    tarn_status status = tarn_init(&context, NULL, NULL);
-    if (!status) status = parse(context, argc, argv, &s);
-    if (!status) status = tarn_run_from_checkpoint(&config, &vocabulary, context, s.path, 0, NULL);
-    if (!status && strcmp(tarn_config_string(config, "model.kind"), "gpt"))
-        status = tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "%s holds no gpt: only text models can be sampled",
-                           s.path);
-    if (!status)
-        status = tarn_tokenizer_create(&tokenizer, context,
-                                       vocabulary && *vocabulary ? TARN_TOKENIZE_CHARACTERS : TARN_TOKENIZE_BYTES,
-                                       vocabulary);
-    if (!status) status = tarn_run_model(&model, context, config, tarn_tokenizer_size(tokenizer));
-    if (!status) status = tarn_module_build(model, 0);
-    if (!status) status = tarn_module_init_from(model, s.path, true, NULL);
-    if (!status) generate(context, model, tokenizer, &s);
-    tarn_module_destroy(model);
-    tarn_tokenizer_destroy(tokenizer);
-    tarn_config_destroy(config);
-    free(vocabulary);
+    /* Under mpirun the others only come along: the text appears once. */
+    if (!tarn_init(&context, NULL, NULL) && tarn_rank(context) == 0 && !parse(context, argc, argv, &s))
+        sample(context, &s);
     return tarn_exit(context);
 }

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { MLFLOW_PARAM = 6000 }; /* bytes of the longest value of a param */
+
 typedef struct arguments {
     const char *file;
     const char **overrides;
@@ -79,18 +81,21 @@ static tarn_status check_ranks(tarn_context *context, const arguments *arguments
                      arguments->expect_ranks, tarn_ranks(context));
 }
 
-/* A resume with another configuration is refused by the key that differs. Rank 0 looks; all learn. */
-static tarn_status check_resume(tarn_context *context, const tarn_run *run)
+/* A resume with another configuration is refused by the key that differs. Rank 0 looks; all learn. The first weights
+ * matter only where there is nothing to resume: then their file must be there, else it is not asked for. */
+static tarn_status check_resume(tarn_context *context, tarn_run *run, bool from_scratch)
 {
     const char *directory = run->options.checkpoint_directory;
     tarn_status status = TARN_OK;
-    if (tarn_rank(context) == 0 && directory && !access(directory, R_OK)) {
+    uint64_t resumes = 0;
+    if (tarn_rank(context) == 0 && directory && !from_scratch && !access(directory, R_OK)) {
         tarn_checkpoint_info *infos = NULL;
         int count = 0;
         char *text = NULL;
         status = tarn_checkpoint_list(context, directory, false, &infos, &count);
         free(infos);
-        if (!status && count) status = tarn_checkpoint_peek(context, directory, "text/config", &text);
+        resumes = !status && count > 0;
+        if (resumes) status = tarn_checkpoint_peek(context, directory, "text/config", &text);
         tarn_config *begun_with = NULL;
         if (!status && text && *text)
             status = tarn_config_parse(&begun_with, context, tarn_run_schema, tarn_run_schema_count, text, directory);
@@ -98,14 +103,31 @@ static tarn_status check_resume(tarn_context *context, const tarn_run *run)
         tarn_config_destroy(begun_with);
         free(text);
     }
-    return tarn_agree(context, status, "comparing the configuration with the checkpoint");
+    status = tarn_agree(context, status, "comparing the configuration with the checkpoint");
+    if (!status) status = tarn_comm_or_all(tarn_get_comm(context), &resumes, 1, "telling whether this is a resume");
+    if (status) return status;
+    if (resumes)
+        run->options.init_from = NULL;
+    else
+        status = tarn_run_check_file(context, run->config, "model.init_from");
+    return tarn_agree(context, status, "looking for the first weights");
 }
 
+/* Longer values than MLflow takes are cut, between characters: a record is no reason to stop a run. */
 static void log_parameters(tarn_tracker *tracker, const tarn_config *config)
 {
     for (int i = 0; i < tarn_run_schema_count; i++) {
         const char *value = tarn_config_value_text(config, tarn_run_schema[i].name);
-        if (value) tarn_log_param(tracker, tarn_run_schema[i].name, value);
+        if (!value) continue;
+        char cut[MLFLOW_PARAM + 1];
+        size_t length = strlen(value);
+        if (length > MLFLOW_PARAM) {
+            for (length = MLFLOW_PARAM; length && ((unsigned char)value[length] & 0xc0) == 0x80;) length--;
+            memcpy(cut, value, length);
+            cut[length] = 0;
+            value = cut;
+        }
+        tarn_log_param(tracker, tarn_run_schema[i].name, value);
     }
 }
 
@@ -162,9 +184,9 @@ int tarn_command_train(int argc, char **argv)
     if (!status)
         status = tarn_config_load(&config, context, tarn_run_schema, tarn_run_schema_count, arguments.file,
                                   arguments.override_count, arguments.overrides);
-    if (!status) status = tarn_run_open(&run, context, config, NULL);
+    if (!status) status = tarn_run_open(&run, context, config, NULL, false);
     if (tarn_get_comm(context)) status = tarn_agree(context, status, "reading the run file and opening the data");
-    if (!status && !arguments.from_scratch) status = check_resume(context, &run);
+    if (!status) status = check_resume(context, &run, arguments.from_scratch);
     if (!status && arguments.dry_run)
         status = tarn_plan_print(context, &run);
     else if (!status)

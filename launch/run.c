@@ -48,20 +48,29 @@ tarn_status tarn_run_model(tarn_module **model, tarn_context *context, const tar
     return tarn_mlp_create(model, context, &mlp);
 }
 
-/* A file the run file names must be there: that is the user's to mend, and the line says where. */
-static tarn_status check_files(tarn_context *context, const tarn_config *config)
+tarn_status tarn_run_check_file(tarn_context *context, const tarn_config *config, const char *key)
 {
-    static const char *const keys[] = {"data.path",        "data.images",      "data.labels",
-                                       "data.test_images", "data.test_labels", "model.init_from"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        const char *path = tarn_config_string(config, keys[i]);
-        if (path && access(path, R_OK))
-            return tarn_config_fail(context, config, keys[i], "%s: %s", path, strerror(errno));
-    }
+    const char *path = tarn_config_string(config, key);
+    if (path && access(path, R_OK)) return tarn_config_fail(context, config, key, "%s: %s", path, strerror(errno));
     return TARN_OK;
 }
 
-static tarn_status open_data(tarn_run *run, tarn_context *context, const char *vocabulary)
+/* A data file the run file names must be there: that is the user's to mend, and the line says where. */
+static tarn_status check_files(tarn_context *context, const tarn_config *config, bool test_only)
+{
+    static const char *const keys[] = {"data.test_images", "data.test_labels", "data.path", "data.images",
+                                       "data.labels"};
+    const char *images = tarn_config_string(config, keys[0]), *labels = tarn_config_string(config, keys[1]);
+    if (!images != !labels)
+        return tarn_config_fail(context, config, images ? keys[1] : keys[0],
+                                "is missing: test images and test labels are given together");
+    tarn_status status = TARN_OK;
+    for (size_t i = 0; i < (test_only && images ? 2 : sizeof keys / sizeof *keys) && !status; i++)
+        status = tarn_run_check_file(context, config, keys[i]);
+    return status;
+}
+
+static tarn_status open_data(tarn_run *run, tarn_context *context, const char *vocabulary, bool test_only)
 {
     const tarn_config *config = run->config;
     if (is(config, "data.kind", "text")) {
@@ -84,9 +93,14 @@ static tarn_status open_data(tarn_run *run, tarn_context *context, const char *v
     if (!images || !labels)
         return tarn_config_fail(context, config, images ? "data.labels" : "data.images",
                                 "is missing: data.kind idx needs images and labels");
-    tarn_status status = tarn_idx_open(&run->data, context, images, labels);
     const char *test_images = tarn_config_string(config, "data.test_images");
     const char *test_labels = tarn_config_string(config, "data.test_labels");
+    if (test_only && test_images && test_labels) {
+        tarn_status status = tarn_idx_open(&run->data, context, test_images, test_labels);
+        run->test = run->data;
+        return status;
+    }
+    tarn_status status = tarn_idx_open(&run->data, context, images, labels);
     if (!status && test_images && test_labels)
         status = tarn_idx_open(&run->test, context, test_images, test_labels);
     else if (!status && tarn_config_number(config, "data.validation") > 0)
@@ -144,11 +158,12 @@ static void fill_options(tarn_run *run)
     }
 }
 
-tarn_status tarn_run_open(tarn_run *run, tarn_context *context, tarn_config *config, const char *vocabulary)
+tarn_status tarn_run_open(tarn_run *run, tarn_context *context, tarn_config *config, const char *vocabulary,
+                          bool test_only)
 {
     *run = (tarn_run){.config = config};
-    tarn_status status = check_files(context, config);
-    if (!status) status = open_data(run, context, vocabulary);
+    tarn_status status = check_files(context, config, test_only);
+    if (!status) status = open_data(run, context, vocabulary, test_only);
     tarn_sample_shape shape = {0};
     if (!status) tarn_dataset_shape(run->data, &shape);
     if (!status) status = tarn_run_model(&run->model, context, config, shape.classes);
@@ -161,7 +176,7 @@ tarn_status tarn_run_open(tarn_run *run, tarn_context *context, tarn_config *con
 void tarn_run_close(tarn_run *run)
 {
     tarn_module_destroy(run->model);
-    tarn_dataset_close(run->test);
+    if (run->test != run->data) tarn_dataset_close(run->test);
     tarn_dataset_close(run->data);
     tarn_config_destroy(run->config);
     *run = (tarn_run){0};

@@ -10,15 +10,19 @@ typedef struct tarn_run {
     tarn_config *config;
     tarn_module *model;
     tarn_dataset *data;
-    tarn_dataset *test; /* a validation set of its own (data.test_images), or NULL */
+    tarn_dataset *test; /* a validation set of its own (data.test_images), or NULL; may be the same as data */
     tarn_train_options options;
     tarn_track_options track;
     char directory[1024]; /* runs/NAME, when the file names no checkpoint.dir */
 } tarn_run;
 
 /* Opens data and model for a configuration that was loaded. vocabulary: that of a checkpoint, or NULL to take the
- * data's. The run owns config from then on, whatever the status. */
-tarn_status tarn_run_open(tarn_run *run, tarn_context *context, tarn_config *config, const char *vocabulary);
+ * data's. test_only: a validation set of its own suffices, the training files may be gone. The run owns config from
+ * then on, whatever the status. */
+tarn_status tarn_run_open(tarn_run *run, tarn_context *context, tarn_config *config, const char *vocabulary,
+                          bool test_only);
+/* Fails at the place where `key` was given when the file it names cannot be read; a key without a value is fine. */
+tarn_status tarn_run_check_file(tarn_context *context, const tarn_config *config, const char *key);
 void tarn_run_close(tarn_run *run);
 /* The model alone, with a given vocabulary (gpt). */
 tarn_status tarn_run_model(tarn_module **model, tarn_context *context, const tarn_config *config, int64_t vocabulary);
