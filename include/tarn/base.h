@@ -5,7 +5,9 @@
  * first.
  *  - `create`/`open` make an object that its caller owns and ends with `destroy`/`close`; `get` and plain names borrow.
  *  - Options are structs that may be zero: a zero field means the documented default. NULL options mean all defaults.
- *  - The library never prints on its own account, never exits (tarn_exit alone excepted) and never aborts.
+ *  - The library never ends the process, with one exception: tarn_exit, when an error of this rank alone would leave
+ *    other ranks waiting, aborts the whole job. It prints in two cases: tarn_exit writes the first error to stderr, and
+ *    the default log writes warnings and errors there (tarn_set_log, TARN_LOG).
  *  - Strings are UTF-8 and zero-terminated; sizes are in elements unless a name says bytes; times are in seconds.
  */
 #ifndef TARN_BASE_H
@@ -93,10 +95,15 @@ TARN_API tarn_status tarn_init(tarn_context **context, int *argc, char ***argv);
  * for the others for ever. The context is gone afterwards. NULL is fine: returns 1. */
 TARN_API int tarn_exit(tarn_context *context);
 
+/* This process's number among the ranks, 0 to tarn_ranks - 1, and how many there are; 0 and 1 without a launcher, and
+ * when tarn_init failed before the ranks were joined. Constant from tarn_init to tarn_exit. */
 TARN_API int tarn_rank(const tarn_context *context);
 TARN_API int tarn_ranks(const tarn_context *context);
 
-/* Worker threads of this rank. 0 = the default: allowed cores / ranks on this host. Call it outside a step. */
+/* Sets the worker threads of this rank, the calling one included: 1 to 1024. 0 leaves what is set; nothing set means
+ * the default, cores this process may use / ranks on this host, at least 1. No number changes any bit of a result.
+ * Another number ends the threads that run, so call it outside steps and before tarn_trainer_create.
+ * TARN_ERROR_ARGUMENT outside the range. tarn_threads tells the number in force. */
 TARN_API tarn_status tarn_set_threads(tarn_context *context, int threads);
 TARN_API int tarn_threads(const tarn_context *context);
 
@@ -114,9 +121,15 @@ TARN_API const tarn_error *tarn_get_error(const tarn_context *context);
 TARN_API void tarn_error_clear(tarn_context *context);
 
 typedef enum tarn_log_level { TARN_LOG_ERROR, TARN_LOG_WARN, TARN_LOG_INFO, TARN_LOG_DEBUG } tarn_log_level;
-/* Receives every log line of this rank (no newline at its end). The default writes warnings and errors to stderr. */
+/* Receives every log line of this rank, whatever its level; `line` has no newline at its end and is valid during the
+ * call. May be called by several threads at once. */
 typedef void tarn_log_function(void *user, tarn_log_level level, const char *line);
+/* Sets where log lines go; user is borrowed until the function is replaced. NULL brings the default back: lines up to
+ * the level of the environment's TARN_LOG (warn when it says nothing) go to stderr as "tarn warning: ...", with the
+ * rank where there are several. */
 TARN_API void tarn_set_log(tarn_context *context, tarn_log_function *function, void *user);
+/* Logs a line, formatted as by printf and cut after 2047 bytes. A log line is no error: tarn_fail records those.
+ * Thread-safe. A NULL context does nothing. */
 TARN_API void tarn_log(tarn_context *context, tarn_log_level level, const char *format, ...) TARN_PRINTF(3, 4);
 
 /* Asks the run to stop after the step under way: async-signal-safe. tarn_stop_requested tells whether anybody did.

@@ -14,16 +14,19 @@ extern "C" {
 
 typedef struct tarn_dataset tarn_dataset;
 
-/* What a step receives: tensors of the step, rows beyond `samples - padding` are padding (targets -1 or weight 0). */
+/* What a step receives: its shard's rows, as tensors of the step. In training every row is a sample. The last batch of
+ * an evaluation may have too few: when targets are integers (classes, tokens), rows are filled up with inputs of zero
+ * and targets of -1, which tarn_cross_entropy ignores and `count` leaves out; other targets know no value that does not
+ * count, so nothing is padded and `samples` is smaller. */
 struct tarn_batch {
     tarn_tensor *inputs;  /* (B, ...) */
     tarn_tensor *targets; /* (B, ...) */
-    int64_t samples;      /* B, padding included */
+    int64_t samples;      /* B, rows of padding included */
     int64_t count; /* valid targets: tokens of text, samples otherwise; what the loss is divided by, over all shards */
     int64_t first; /* global position of row 0, for randomness */
 };
 
-/* Shape of one sample. */
+/* Shape of one sample: without the batch dimension; ndim 0 is a single value. */
 typedef struct tarn_sample_shape {
     tarn_dtype input_dtype, target_dtype;
     int input_ndim, target_ndim;
@@ -33,7 +36,9 @@ typedef struct tarn_sample_shape {
 
 /* Ends a dataset and its validation part; nothing for NULL and for a validation part, which is borrowed. */
 TARN_API void tarn_dataset_close(tarn_dataset *dataset);
+/* Samples of an epoch, the validation part not among them; of a text 0 while its context is not known. */
 TARN_API int64_t tarn_dataset_length(const tarn_dataset *dataset);
+/* Writes element types, shapes and number of classes of a sample to *shape; of a text (context) both ways. */
 TARN_API void tarn_dataset_shape(const tarn_dataset *dataset, tarn_sample_shape *shape);
 /* Copies sample `index` to input and target (bytes as the shape says). Thread-safe. */
 TARN_API tarn_status tarn_dataset_read(tarn_dataset *dataset, int64_t index, void *input, void *target);
@@ -58,16 +63,25 @@ typedef struct tarn_text_options {
  * shifted by one as targets: (n - 1) / context samples an epoch, and no token is a target twice. */
 TARN_API tarn_status tarn_text_open(tarn_dataset **dataset, tarn_context *context, const char *path,
                                     const tarn_text_options *options);
+/* Sets the tokens of a sample of a text opened with context 0 (the trainer does, to the model's), or changes them: the
+ * lengths of both parts follow. Errors: TARN_ERROR_ARGUMENT for a data set that is no text and a context below 1,
+ * TARN_ERROR_STATE when a trainer reads from it already; and a text
+ * too short for one sample. */
 TARN_API tarn_status tarn_text_set_context(tarn_dataset *text, int64_t context);
 /* The vocabulary as text, to keep with a model: characters in order of code point, "" for bytes, NULL when the data
  * set is no text. Borrowed. */
 TARN_API const char *tarn_text_vocabulary(const tarn_dataset *text);
 
-/* A vocabulary alone, to encode prompts and decode samples. vocabulary as tarn_text_vocabulary returned it. */
+/* A vocabulary alone, to encode prompts and decode samples. vocabulary as tarn_text_vocabulary returned it (copied):
+ * characters in ascending order of code point for TARN_TOKENIZE_CHARACTERS (an id is the place in it); "" or NULL for
+ * TARN_TOKENIZE_BYTES, whose ids are the bytes. TARN_ERROR_FORMAT: no UTF-8, or another order; TARN_ERROR_ARGUMENT: the
+ * vocabulary does not fit the kind.
+ * Ended by tarn_tokenizer_destroy; NULL is fine there. */
 typedef struct tarn_tokenizer tarn_tokenizer;
 TARN_API tarn_status tarn_tokenizer_create(tarn_tokenizer **tokenizer, tarn_context *context, tarn_tokenizer_kind kind,
                                            const char *vocabulary);
 TARN_API void tarn_tokenizer_destroy(tarn_tokenizer *tokenizer);
+/* Number of ids: 256 for bytes, else the characters of the vocabulary. ids are 0 to size - 1. */
 TARN_API int64_t tarn_tokenizer_size(const tarn_tokenizer *tokenizer);
 /* Encodes text to ids; *ids is freed with free(). Unknown characters are an error that names the character. */
 TARN_API tarn_status tarn_tokenizer_encode(tarn_tokenizer *tokenizer, const char *text, int32_t **ids, int64_t *count);

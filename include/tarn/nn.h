@@ -51,6 +51,10 @@ TARN_API tarn_status tarn_module_add(tarn_module *module, const char *name, tarn
 TARN_API tarn_status tarn_module_build(tarn_module *module, uint64_t seed);
 TARN_API bool tarn_module_is_built(const tarn_module *module);
 
+/* The module's output for input, by its forward function: a tensor of `step`, on whose tape it goes. Shapes are those
+ * of the module, see its `create`. Several threads may run one module, each in a step of its own. Errors are the step's
+ * and come back as an inert tensor: TARN_ERROR_STATE when the root module is not built, TARN_ERROR_UNSUPPORTED when the
+ * module has no forward function, TARN_ERROR_SHAPE when the input does not fit. */
 TARN_API tarn_tensor *tarn_forward(tarn_step *step, tarn_module *module, tarn_tensor *input);
 /* The parameter as a tensor, for one's own forward functions. Valid once built. */
 TARN_API tarn_tensor *tarn_parameter_tensor(tarn_parameter *parameter);
@@ -80,35 +84,58 @@ TARN_API tarn_status tarn_module_freeze(tarn_module *module, const char *pattern
 /* ---- layers ---------------------------------------------------------------------------------------------------------
  */
 
+/* All `create` functions: the caller owns *module until tarn_module_add or tarn_module_destroy; no memory is taken for
+ * values before tarn_module_build; values that make no sense are TARN_ERROR_ARGUMENT, and *module is NULL then. `...`
+ * is any number of leading dimensions. */
+
+/* activation(x weight^T + bias): (..., inputs) to (..., outputs), all f32. Parameters: weight (outputs, inputs) and,
+ * unless no_bias, bias (outputs), without weight decay. */
 typedef struct tarn_linear_options {
     bool no_bias;
     tarn_activation activation;
-    double init_scale; /* 0: uniform in +-1/sqrt(inputs), as PyTorch; > 0: normal with this deviation, bias 0 */
+    double init_scale; /* 0: weight and bias uniform in +-1/sqrt(inputs), as PyTorch's Linear; > 0: weight normal with
+                          this deviation, bias 0 */
 } tarn_linear_options;
 TARN_API tarn_status tarn_linear_create(tarn_module **module, tarn_context *context, int64_t inputs, int64_t outputs,
                                         const tarn_linear_options *options);
+/* Row weight[id] for each id: ids (B, T) i32 in [0, rows) to (B, T, width) f32. Parameter: weight (rows, width), normal
+ * with deviation init_scale (0 = 1, as PyTorch's Embedding). An id outside is an error of the step. */
 TARN_API tarn_status tarn_embedding_create(tarn_module **module, tarn_context *context, int64_t rows, int64_t width,
                                            double init_scale);
+/* Layer norm over the last dimension, see tarn_layer_norm: (..., width) to the same. Parameters without weight decay:
+ * weight (width), 1; bias (width), 0. epsilon 0 = 1e-5. */
 TARN_API tarn_status tarn_layer_norm_create(tarn_module **module, tarn_context *context, int64_t width, double epsilon);
+/* RMS norm over the last dimension, see tarn_rms_norm: (..., width) to the same. Parameter without weight decay: weight
+ * (width), 1. epsilon 0 = 1e-5. */
 TARN_API tarn_status tarn_rms_norm_create(tarn_module **module, tarn_context *context, int64_t width, double epsilon);
-/* qkv projection, causal attention, output projection. */
+/* Causal self-attention, see tarn_causal_attention: qkv projection, heads of width / heads, output projection, dropout
+ * in [0, 1) on what comes out. (B, T, width) to the same. Parameters: qkv.weight (3 width, width), qkv.bias (3 width),
+ * output.weight (width, width), output.bias (width), initialised as those of tarn_linear_create. heads must divide
+ * width.
+ */
 TARN_API tarn_status tarn_attention_create(tarn_module **module, tarn_context *context, int64_t width, int64_t heads,
                                            double dropout);
 
 /* ---- models
  * ----------------------------------------------------------------------------------------------------------- */
 
-/* sizes[0] inputs, sizes[count-1] outputs, the activation (default relu) between layers. Input (B, sizes[0]). */
+/* A perceptron of count - 1 linear layers: (B, ...) with sizes[0] values a sample to (B, sizes[count - 1]), no
+ * activation on the last. Parameters: layers.I.weight (sizes[I + 1], sizes[I]), layers.I.bias, initialised as those of
+ * tarn_linear_create. sizes is read by create and not kept. Errors: TARN_ERROR_ARGUMENT for fewer than two sizes and
+ * sizes below 1. */
 typedef struct tarn_mlp_options {
-    int count;
+    int count; /* of sizes, at least 2 */
     const int64_t *sizes;
-    tarn_activation activation;
-    double dropout;
+    tarn_activation activation; /* of hidden layers; TARN_NO_ACTIVATION = relu */
+    double dropout;             /* in [0, 1), after each hidden layer */
 } tarn_mlp_options;
 TARN_API tarn_status tarn_mlp_create(tarn_module **module, tarn_context *context, const tarn_mlp_options *options);
 
-/* GPT-2's shape (pre-norm, learned positions, GELU tanh, classifier tied to the token embedding). Input ids (B, T) i32,
- * T <= context; output logits (B, T, vocabulary). vocabulary 0: the trainer takes the data set's. */
+/* GPT-2's shape (Radford et al. 2019: pre-norm, learned positions, GELU tanh, classifier tied to the token embedding).
+ * Input ids (B, T) i32, T <= context; output logits (B, T, vocabulary). vocabulary 0: the trainer takes the data set's;
+ * all other sizes are required, and heads must divide width. First values: weights and embeddings normal with deviation
+ * 0.02, projections into the residual stream 0.02 / sqrt(2 layers), biases 0, norms 1 and 0. dropout, in [0, 1), after
+ * the embedding, the attention and the MLP of each block. */
 typedef struct tarn_gpt_options {
     int64_t layers, heads, width, context, vocabulary;
     double dropout;
@@ -116,9 +143,11 @@ typedef struct tarn_gpt_options {
 TARN_API tarn_status tarn_gpt_create(tarn_module **module, tarn_context *context, const tarn_gpt_options *options);
 /* Sum of cross entropies of the model's predictions, through the fused tied classifier: what training uses. */
 TARN_API tarn_tensor *tarn_gpt_loss(tarn_step *step, tarn_module *gpt, tarn_tensor *ids, tarn_tensor *targets);
+/* The options a gpt was made with; the vocabulary as set since. TARN_ERROR_ARGUMENT for another module. */
 TARN_API tarn_status tarn_gpt_get_options(const tarn_module *gpt, tarn_gpt_options *options);
 /* Sets the vocabulary of a gpt made with vocabulary 0, before it is built. */
 TARN_API tarn_status tarn_gpt_set_vocabulary(tarn_module *gpt, int64_t vocabulary);
+/* Whether the module itself was made by tarn_gpt_create; false for NULL and for a module that only holds one. */
 TARN_API bool tarn_module_is_gpt(const tarn_module *module);
 
 #ifndef TARN_NO_CALL_SITES /* see ops.h */

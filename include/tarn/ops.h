@@ -63,33 +63,50 @@ TARN_API tarn_tensor *tarn_matmul(tarn_tensor *a, tarn_tensor *b);
 /* ---- elementwise, with NumPy broadcasting -------------------------------------------------------------------------
  */
 
+/* Elements are f32 (f64 for checks), the same of both operands, and so is the result; anything else is TARN_ERROR_SHAPE
+ * of the step: tarn_convert. A NaN among the inputs of an element gives NaN; division and roots follow IEEE 754. Sizes
+ * of a and b, from the last dimension on, are equal or one of them is 1 (or absent); the gradient of a repeated input
+ * is summed over the repetitions. Functions of one tensor keep its shape. */
 TARN_API tarn_tensor *tarn_add(tarn_tensor *a, tarn_tensor *b);
 TARN_API tarn_tensor *tarn_subtract(tarn_tensor *a, tarn_tensor *b);
 TARN_API tarn_tensor *tarn_multiply(tarn_tensor *a, tarn_tensor *b);
 TARN_API tarn_tensor *tarn_divide(tarn_tensor *a, tarn_tensor *b);
-/* x * scale + offset */
+/* x * scale + offset, rounded once. */
 TARN_API tarn_tensor *tarn_scale(tarn_tensor *x, float scale, float offset);
 TARN_API tarn_tensor *tarn_exp(tarn_tensor *x);
+/* Natural logarithm: -infinity at 0, NaN below. */
 TARN_API tarn_tensor *tarn_log_e(tarn_tensor *x);
+/* NaN below 0. */
 TARN_API tarn_tensor *tarn_sqrt(tarn_tensor *x);
+/* max(0, x); the slope at 0 is 0. */
 TARN_API tarn_tensor *tarn_relu(tarn_tensor *x);
+/* x Phi(x), Phi the distribution function of the normal law (Hendrycks and Gimpel 2016). */
 TARN_API tarn_tensor *tarn_gelu(tarn_tensor *x);
+/* x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)): the same paper's tanh approximation, GPT-2's. */
 TARN_API tarn_tensor *tarn_gelu_tanh(tarn_tensor *x);
+/* x sigmoid(x). */
 TARN_API tarn_tensor *tarn_silu(tarn_tensor *x);
 TARN_API tarn_tensor *tarn_tanh(tarn_tensor *x);
+/* 1 / (1 + e^-x). */
 TARN_API tarn_tensor *tarn_sigmoid(tarn_tensor *x);
 
 /* ---- reductions and softmax ---------------------------------------------------------------------------------------
  */
 
-/* Over dimension d (negative counts from the end), which is kept with size 1 when keep is true. */
+/* Over dimension d (negative counts from the end), which is kept with size 1 when keep is true, else dropped. f32 (f64
+ * for checks). The order of a sum is fixed: 16 strided lanes in blocks of 4096 along the last dimension. */
 TARN_API tarn_tensor *tarn_sum(tarn_tensor *x, int d, bool keep);
+/* The sum divided by the size; NaN over no elements. */
 TARN_API tarn_tensor *tarn_mean(tarn_tensor *x, int d, bool keep);
+/* NaN when there is one, -infinity over no elements. The gradient goes to the first of the elements that equal the
+ * result (the first NaN when that is NaN), the others get 0. */
 TARN_API tarn_tensor *tarn_max(tarn_tensor *x, int d, bool keep);
 /* Over all elements: a scalar. */
 TARN_API tarn_tensor *tarn_sum_all(tarn_tensor *x);
-/* Over the last dimension. */
+/* Over the last dimension, the shape stays: e^(x - m) / sum(e^(x - m)), m the largest element of the row. A row with a
+ * NaN, or of -infinity alone, is NaN throughout. */
 TARN_API tarn_tensor *tarn_softmax(tarn_tensor *x);
+/* Its logarithm, (x - m) - log(sum(e^(x - m))): finite where softmax itself underflows to 0. */
 TARN_API tarn_tensor *tarn_log_softmax(tarn_tensor *x);
 
 /* ---- shape --------------------------------------------------------------------------------------------------------
@@ -101,6 +118,9 @@ TARN_API tarn_tensor *tarn_reshape(tarn_tensor *x, int ndim, const int64_t *shap
 TARN_API tarn_tensor *tarn_transpose(tarn_tensor *x, int d0, int d1);
 /* Elements [begin, end) of dimension d: a view. Negative begin and end count from the end. */
 TARN_API tarn_tensor *tarn_slice(tarn_tensor *x, int d, int64_t begin, int64_t end);
+/* Joins count >= 1 parts along dimension d (negative counts from the end), in order: a copy. The parts have one element
+ * type, whichever, and equal sizes in all other dimensions; else TARN_ERROR_SHAPE of the step. Gradients are of f32 and
+ * f64 only. More than TARN_MAX_OPERANDS parts are joined in turns, each of which copies what is joined so far. */
 TARN_API tarn_tensor *tarn_concat(int count, tarn_tensor *const *parts, int d);
 /* Rows of x (N, ...) by index (...) i32 or i64: (..., ...). */
 TARN_API tarn_tensor *tarn_gather(tarn_tensor *x, tarn_tensor *index);

@@ -33,6 +33,8 @@ TARN_API bool tarn_tensor_is_valid(const tarn_tensor *tensor);
 /* A tensor of one's own outside any step: copies numel values from data, or zeros when data is NULL. */
 TARN_API tarn_status tarn_tensor_create(tarn_tensor **tensor, tarn_context *context, tarn_dtype dtype, int ndim,
                                         const int64_t *shape, const void *data);
+/* Ends what tarn_tensor_create or tarn_keep made; no step may use it any more. NULL, tensors of a step and parameters
+ * are left alone: they are not the caller's. */
 TARN_API void tarn_tensor_destroy(tarn_tensor *tensor);
 /* Copies all elements, in row-major order, to out, which holds `bytes` bytes (numel * dtype size exactly). */
 TARN_API tarn_status tarn_tensor_read(const tarn_tensor *tensor, void *out, size_t bytes);

@@ -21,11 +21,17 @@ typedef struct tarn_track_options {
 TARN_API tarn_status tarn_track_open(tarn_tracker **tracker, tarn_context *context, const tarn_track_options *options);
 /* status: "FINISHED", "FAILED" or "KILLED". Writes what is queued and closes. */
 TARN_API tarn_status tarn_track_close(tarn_tracker *tracker, const char *status);
+/* The run's id, 32 hex digits, to keep for a resume; "" on ranks other than 0. Borrowed from the tracker; NULL for
+ * NULL. */
 TARN_API const char *tarn_track_run_id(const tarn_tracker *tracker);
 /* Records a value of `key` at `step`. A (key, step) that the run already holds is not written again; a different value
  * for it is reported as a broken promise (a warning and the tag tarn.broken_promise). Non-finite values become the tag
  * nonfinite.<key>. */
 TARN_API tarn_status tarn_log_metric(tarn_tracker *tracker, const char *key, double value, int64_t step);
+/* Records a parameter of the run, at most 6000 bytes of text (NULL = ""). Once a run: a different value for a key that
+ * is there stays out and is a warning. A tag, at most 8000 bytes, may change: the last value counts. Both copy key and
+ * value, never wait for the disk, and may be called on any thread. TARN_ERROR_ARGUMENT: a key by MLflow's rules
+ * impossible (at most 250 of letters, digits, _ - . / : and blanks, a relative path) or a value too long. */
 TARN_API tarn_status tarn_log_param(tarn_tracker *tracker, const char *key, const char *value);
 TARN_API tarn_status tarn_log_tag(tarn_tracker *tracker, const char *key, const char *value);
 /* Copies a file into the run's artifacts, under directory `under` (NULL = top). */

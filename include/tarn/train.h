@@ -15,24 +15,31 @@
 extern "C" {
 #endif
 
-/* Returns the summed loss of a batch. Called concurrently, once a shard; `model` is options.model. */
+/* Returns the summed loss of a batch: a scalar of `step`. Called once a shard and micro-batch, on several threads at
+ * once; `model` is options.model. batch->count is what the sum is divided by, over all shards. */
 typedef tarn_tensor *tarn_loss_function(tarn_step *step, const tarn_batch *batch, void *model);
 
-/* Called after each step on every rank, with the same values everywhere; returning anything but TARN_OK ends the run.
- */
+/* What a step was. step to lr and the validation values are the same bits on every rank; times (in seconds), bytes and
+ * rates are this rank's own. */
 typedef struct tarn_progress {
-    int64_t step, steps;  /* steps done, of */
-    double loss;          /* mean over the global count */
-    double gradient_norm; /* before clipping */
-    double lr;
-    double step_seconds;
-    double data_seconds, reduce_seconds, reduce_exposed_seconds, control_seconds,
-        update_seconds; /* parts of it, this rank */
-    double reduce_bytes;
-    double per_second;          /* tokens or samples */
-    double validation_loss;     /* NaN when not evaluated at this step */
-    double validation_accuracy; /* NaN when targets are no classes or not evaluated */
+    int64_t step, steps;           /* steps done, of */
+    double loss;                   /* of the last step: its sum divided by the global count */
+    double gradient_norm;          /* 2-norm of the mean gradient, before clipping */
+    double lr;                     /* the rate the last update used */
+    double step_seconds;           /* from tarn_trainer_next to the end of the update */
+    double data_seconds;           /* of these waiting for the step's rows */
+    double reduce_seconds;         /* in the reduction: own sums, sends, waits; most of it under backward */
+    double reduce_exposed_seconds; /* of these after this rank's last shard had ended */
+    double control_seconds;        /* in the control word, without waiting for other ranks */
+    double update_seconds;         /* in the optimizer */
+    double reduce_bytes;           /* sent by this rank in the reduction */
+    double per_second;             /* valid targets of all ranks (tarn_batch.count: tokens or samples) a second */
+    double validation_loss;        /* mean over the validation part; NaN when not evaluated at this step */
+    double validation_accuracy; /* share in [0, 1]; NaN when not evaluated, and where tarn_trainer_evaluate says so */
 } tarn_progress;
+/* Called on the main thread of every rank after each step, its evaluation and its checkpoint. *progress is valid during
+ * the call. Anything but TARN_OK ends the run with that status; decide by values that all ranks have alike, since ranks
+ * do not agree on the answer. */
 typedef tarn_status tarn_progress_function(void *user, const tarn_progress *progress);
 
 /* State of the user's own that checkpoints keep: saved and restored bytewise, on any number of ranks. */
@@ -42,6 +49,9 @@ typedef struct tarn_user_state {
     size_t bytes;
 } tarn_user_state;
 
+/* What to train, on what, how. The struct itself is copied; everything it points at (model, data, validation, track and
+ * its strings, user_states and their data, all strings, progress_user) is borrowed until tarn_trainer_finish, or until
+ * tarn_train returns. */
 typedef struct tarn_train_options {
     tarn_module *model;       /* required */
     tarn_loss_function *loss; /* NULL: cross entropy of the model's output; for a gpt the fused classifier */
@@ -90,27 +100,47 @@ TARN_API tarn_status tarn_train(tarn_context *context, const tarn_train_options 
  * gives the same bits as tarn_train, in which the shards run on all threads at once. */
 
 typedef struct tarn_trainer tarn_trainer;
+/* Checks the options, fits model and data to each other (vocabulary, context), builds the model if nobody did, loads
+ * init_from, then the newest checkpoint unless from_scratch, and opens tracking. Collective: all ranks with the same
+ * options; they agree after each stage, so a failure of one is the same error on all, and *trainer is NULL then. An
+ * error that the context holds already is returned the same way. Sets the context's threads. One trainer at a time on a
+ * model, which must outlive it. Errors: TARN_ERROR_ARGUMENT (no model or data), TARN_ERROR_CONFIG (batch, shards,
+ * accumulate and ranks do not fit each other; the checkpoint is of another run), TARN_ERROR_FORMAT (checkpoints, none
+ * of them valid), TARN_ERROR_IO, TARN_ERROR_MEMORY, and those of tarn_module_build, tarn_module_init_from and
+ * tarn_track_open. */
 TARN_API tarn_status tarn_trainer_create(tarn_trainer **trainer, tarn_context *context,
                                          const tarn_train_options *options);
-/* True when there is another step; false at the end, on a stop request and after an error. */
+/* True when there is another step, whose rows are then loaded; false at the end, on a stop request and after an error,
+ * all of which tarn_trainer_finish tells apart. TARN_ERROR_STATE when the step before was not ended. Collective. */
 TARN_API bool tarn_trainer_next(tarn_trainer *trainer);
 /* The next shard (or micro-batch of it) of this rank, or NULL when the step has no more. */
 TARN_API tarn_step *tarn_step_begin(tarn_trainer *trainer);
 /* Runs all shards of this rank on its threads with the options' loss: instead of the inner loop. */
 TARN_API tarn_status tarn_trainer_run_shards(tarn_trainer *trainer);
+/* Ends the step: waits for the sum of gradients, agrees with all ranks, updates the parameters; evaluates, tracks and
+ * writes a checkpoint when they are due; calls the progress function. Collective, once after each tarn_trainer_next
+ * that was true, with no shard's step open. Shards that were never begun count as zeros and as no samples. Errors, the
+ * same on all ranks unless said otherwise: the first error of any shard; TARN_ERROR_NUMERIC (loss or gradient not
+ * finite); TARN_ERROR_COMM (a rank is missing or its parameters differ); after all of these the weights are as they
+ * were before the step. What a failed evaluation, checkpoint or progress function returns comes after the update.
+ * TARN_ERROR_STATE (on the rank that called at the wrong moment). After an error tarn_trainer_next is false. */
 TARN_API tarn_status tarn_optim_step(tarn_trainer *trainer);
-/* The progress of the last step, borrowed. */
+/* The progress of the last step, borrowed until tarn_trainer_finish; the next step changes it. */
 TARN_API const tarn_progress *tarn_trainer_progress(const tarn_trainer *trainer);
 /* The run's record, to log metrics, params, tags and files of one's own; NULL without tracking. Borrowed. */
 TARN_API tarn_tracker *tarn_trainer_tracker(tarn_trainer *trainer);
 /* Bytes this rank will have in use at most, estimated without computing anything: call it before the first step. */
 TARN_API tarn_status tarn_trainer_memory(tarn_trainer *trainer, int64_t *bytes);
-/* Mean loss over a dataset, with the options' loss and no gradient; accuracy where targets are classes (else NaN). */
+/* Mean loss over a dataset of the training data's sample shape, with the options' loss and no gradient, divided by the
+ * number of valid targets; accuracy (share in [0, 1]) with the default loss of a model other than gpt whose targets are
+ * one class a sample, else NaN. Either may be NULL. Collective, outside steps (else TARN_ERROR_STATE). */
 TARN_API tarn_status tarn_trainer_evaluate(tarn_trainer *trainer, tarn_dataset *dataset, double *loss,
                                            double *accuracy);
 /* SHA-256 of parameters, moments and step, as `tarn checkpoint digest` prints it. out[65]. */
 TARN_API tarn_status tarn_trainer_digest(tarn_trainer *trainer, char out[65]);
-/* Writes the last checkpoint, ends the tracking run, frees everything; returns the run's status. */
+/* Writes the last checkpoint, ends the tracking run, frees the trainer (not what the options pointed at) and returns
+ * the run's status: TARN_OK, TARN_STOPPED after a stop request, or the first error, after which nothing is saved. NULL
+ * is fine. Collective. */
 TARN_API tarn_status tarn_trainer_finish(tarn_trainer *trainer);
 
 #ifdef __cplusplus

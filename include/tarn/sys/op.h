@@ -114,7 +114,10 @@ TARN_API tarn_tensor *tarn_apply(tarn_step *step, const tarn_op *op, int inputs,
 
 /* ---- for kernels ----------------------------------------------------------------------------------------------- */
 
+/* Number of elements: the product of the sizes, 1 without dimensions. */
 TARN_API int64_t tarn_view_numel(const tarn_view *view);
+/* Whether elements stand in row-major order without gaps. Strides of dimensions of size 1 do not matter; a view without
+ * elements is contiguous. */
 TARN_API bool tarn_view_is_contiguous(const tarn_view *view);
 /* 64-byte aligned memory of this call, uninitialised; gone when the kernel returns. Called by the kernel's own thread
  * only, never inside tarn_team_for. NULL when memory is out: the call is then marked failed, and the kernel returns. */
