@@ -65,8 +65,8 @@ TARN_API tarn_status tarn_text_open(tarn_dataset **dataset, tarn_context *contex
                                     const tarn_text_options *options);
 /* Sets the tokens of a sample of a text opened with context 0 (the trainer does, to the model's), or changes them: the
  * lengths of both parts follow. Errors: TARN_ERROR_ARGUMENT for a data set that is no text and a context below 1,
- * TARN_ERROR_STATE when a trainer reads from it already; and a text
- * too short for one sample. */
+ * TARN_ERROR_STATE when a trainer reads from it already, TARN_ERROR_CONFIG when a part
+ * of the text is too short for one sample. */
 TARN_API tarn_status tarn_text_set_context(tarn_dataset *text, int64_t context);
 /* The vocabulary as text, to keep with a model: characters in order of code point, "" for bytes, NULL when the data
  * set is no text. Borrowed. */

@@ -94,7 +94,8 @@ TARN_API tarn_tensor *tarn_sigmoid(tarn_tensor *x);
  */
 
 /* Over dimension d (negative counts from the end), which is kept with size 1 when keep is true, else dropped. f32 (f64
- * for checks). The order of a sum is fixed: 16 strided lanes in blocks of 4096 along the last dimension. */
+ * for checks). The order of a sum is fixed: blocks of 4096 elements, in 16 strided lanes along the last dimension, one
+ * after the other along any other. */
 TARN_API tarn_tensor *tarn_sum(tarn_tensor *x, int d, bool keep);
 /* The sum divided by the size; NaN over no elements. */
 TARN_API tarn_tensor *tarn_mean(tarn_tensor *x, int d, bool keep);

@@ -21,8 +21,8 @@ typedef struct tarn_track_options {
 TARN_API tarn_status tarn_track_open(tarn_tracker **tracker, tarn_context *context, const tarn_track_options *options);
 /* status: "FINISHED", "FAILED" or "KILLED". Writes what is queued and closes. */
 TARN_API tarn_status tarn_track_close(tarn_tracker *tracker, const char *status);
-/* The run's id, 32 hex digits, to keep for a resume; "" on ranks other than 0. Borrowed from the tracker; NULL for
- * NULL. */
+/* The run's id, 32 hex digits, to keep for a resume. Ranks other than 0 know only what their options said (""
+ * otherwise). Borrowed from the tracker; NULL for NULL. */
 TARN_API const char *tarn_track_run_id(const tarn_tracker *tracker);
 /* Records a value of `key` at `step`. A (key, step) that the run already holds is not written again; a different value
  * for it is reported as a broken promise (a warning and the tag tarn.broken_promise). Non-finite values become the tag

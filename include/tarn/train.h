@@ -120,10 +120,11 @@ TARN_API tarn_status tarn_trainer_run_shards(tarn_trainer *trainer);
 /* Ends the step: waits for the sum of gradients, agrees with all ranks, updates the parameters; evaluates, tracks and
  * writes a checkpoint when they are due; calls the progress function. Collective, once after each tarn_trainer_next
  * that was true, with no shard's step open. Shards that were never begun count as zeros and as no samples. Errors, the
- * same on all ranks unless said otherwise: the first error of any shard; TARN_ERROR_NUMERIC (loss or gradient not
- * finite); TARN_ERROR_COMM (a rank is missing or its parameters differ); after all of these the weights are as they
- * were before the step. What a failed evaluation, checkpoint or progress function returns comes after the update.
- * TARN_ERROR_STATE (on the rank that called at the wrong moment). After an error tarn_trainer_next is false. */
+ * same on all ranks unless said otherwise: that of the lowest shard that failed; TARN_ERROR_NUMERIC (loss or
+ * gradient not finite); TARN_ERROR_COMM (parameters differ between ranks, or, on each rank by itself, a rank is
+ * missing); after all of these the weights are as they were before the step. What a failed evaluation, checkpoint or
+ * progress function returns comes after the update. TARN_ERROR_STATE (on the rank that called at the wrong moment).
+ * After an error tarn_trainer_next is false. */
 TARN_API tarn_status tarn_optim_step(tarn_trainer *trainer);
 /* The progress of the last step, borrowed until tarn_trainer_finish; the next step changes it. */
 TARN_API const tarn_progress *tarn_trainer_progress(const tarn_trainer *trainer);
