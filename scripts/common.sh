@@ -3,8 +3,8 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT"
 
-BUILD_PACKAGES="gcc g++ cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libhdf5-dev libyaml-dev libssl-dev zlib1g-dev libxxhash-dev"
-TEST_PACKAGES="libcriterion-dev hdf5-tools dataset-fashion-mnist libdnnl-dev python3 python3-venv clang-format git"
+BUILD_PACKAGES="gcc g++ cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libhdf5-dev libyaml-dev libssl-dev zlib1g-dev libxxhash-dev procps"
+TEST_PACKAGES="libcriterion-dev hdf5-tools dataset-fashion-mnist libdnnl-dev python3 python3-venv clang-format clang-tidy git"
 
 # Open MPI refuses to run as root without these; more ranks than cores must not spin.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1
@@ -31,11 +31,13 @@ install_packages() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# build PRESET [cmake options...]
+# build PRESET [cmake options...]: quiet unless something is wrong.
 build() {
-    local preset=$1; shift
-    cmake --preset "$preset" "$@" >"build-$preset.log" 2>&1 || { cat "build-$preset.log"; rm -f "build-$preset.log"; exit 1; }
-    rm -f "build-$preset.log"
-    cmake --build --preset "$preset" -- -k 0 | grep -E 'warning|error|FAILED|ninja: ' || true
-    [ "${PIPESTATUS[0]}" = 0 ]
+    local preset=$1 log code=0
+    shift
+    log=$(mktemp)
+    { cmake --preset "$preset" "$@" && cmake --build --preset "$preset"; } >"$log" 2>&1 || code=$?
+    if [ $code != 0 ]; then tail -n 60 "$log"; else grep -E 'warning:' "$log" || true; fi
+    rm -f "$log"
+    return $code
 }

@@ -36,10 +36,8 @@ static inline int64_t tarn_gemm_block(int64_t k)
     const T *b; /* transpose_b ? (n, k) : (k, n) */                                                                    \
     int64_t ldb;                                                                                                       \
     bool transpose_b;                                                                                                  \
-    /* NULL, or all of B packed by tarn_gemm_pack_b_<isa>. b is then read by the reference only, and when memory for   \
-     * the call cannot be had. */                                                                                                \
-    const T *packed_b;                                                                                                 \
-    T *c; /* (m, n) */                                                                                                 \
+    const T *packed_b; /* NULL, or all of B packed by tarn_gemm_pack_b_<isa>, below */                                 \
+    T *c;              /* (m, n) */                                                                                    \
     int64_t ldc;                                                                                                       \
     bool add;      /* C = C + result instead of C = result */                                                          \
     const T *bias; /* (n) or NULL */                                                                                   \
