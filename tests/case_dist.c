@@ -2,8 +2,8 @@
  *
  *   case_dist reduce V COUNT THREADS LEADERS BUCKET_BYTES [FAILED_SHARD [FAILED_RANK]]
  *       three steps of made-up gradients; every rank compares with the naive tree sum, rank 0 prints digests
- *   case_dist control | fail SHARD_A SHARD_B | diverge | agree RANK | abort | vanish | late | messages | binding
- * THREADS
+ *   case_dist control | fail SHARD_A SHARD_B | diverge | agree RANK | abort | vanish | late | absent | messages |
+ *       binding THREADS
  *
  * A mismatch is reported on stderr and ends all ranks with exit code 9.
  */
@@ -11,8 +11,10 @@
 #include "runtime/comm/comm.h"
 #include "runtime/dist/control.h"
 #include "runtime/dist/reducer.h"
+#include "runtime/worker/worker.h"
 
 #include <inttypes.h>
+#include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -283,7 +285,10 @@ static int messages(void)
     uint64_t *out = malloc(sizeof *out * N), *in = malloc(sizeof *in * N);
     int64_t *offset = malloc(sizeof *offset * (size_t)(ranks + 1));
     CHECK(out && in && offset);
-    CHECK(comm->local_rank >= 0 && comm->local_rank < comm->local_ranks && comm->local_cores >= 1);
+    CHECK(comm->local_rank == rank && comm->local_ranks == ranks); /* tests run on one host */
+    CHECK(comm->local_cores >= tarn_allowed_cores());
+    CHECK(tarn_threads(context) >= 1 && tarn_threads(context) <= tarn_allowed_cores());
+    CHECK(tarn_threads(context) == 1 || tarn_threads(context) * ranks <= comm->local_cores);
     for (int i = 0; i < N; i++) out[i] = mix((uint64_t)(rank * N + i));
     if (ranks > 1) {
         tarn_request sent, received;
@@ -321,6 +326,13 @@ static int messages(void)
 
 int main(int argc, char **argv)
 {
+    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+    if (argc > 1 && !strcmp(argv[1], "absent") && rank && atoi(rank) == 1) {
+        /* A rank that MPI knows but that never joins. */
+        MPI_Init(&argc, &argv);
+        sleep(60);
+        return 0;
+    }
     if (tarn_init(&context, &argc, &argv) != TARN_OK) return tarn_exit(context);
     const char *name = argc > 1 ? argv[1] : "";
     if (!strcmp(name, "reduce"))

@@ -29,10 +29,18 @@ typedef struct mpi_operation {
     bool used;
 } mpi_operation;
 
+/* What every rank tells the others at the start. */
+typedef struct mpi_place {
+    char host[MPI_MAX_PROCESSOR_NAME];
+    cpu_set_t cores;
+} mpi_place;
+
 typedef struct mpi_comm {
     tarn_comm face;
-    MPI_Comm world; /* a duplicate: programs may use MPI_COMM_WORLD themselves */
-    bool finalize;  /* we made MPI_Init, so we end it */
+    MPI_Comm world;    /* a duplicate: programs may use MPI_COMM_WORLD themselves */
+    bool joined;       /* world is there */
+    mpi_place *places; /* by rank; only while the ranks tell each other. MPI writes to them until it is done */
+    bool finalize;     /* we made MPI_Init, so we end it */
     mpi_operation *operations;
     int capacity, free_list; /* index + 1, 0 = none */
 } mpi_comm;
@@ -231,38 +239,79 @@ static tarn_status mpi_test(tarn_comm *face, tarn_request *request, bool *done)
 
 static void mpi_abort(tarn_comm *face, int exit_code)
 {
-    MPI_Abort(((mpi_comm *)face)->world, exit_code);
+    (void)face; /* its own duplicate may not exist yet */
+    MPI_Abort(MPI_COMM_WORLD, exit_code);
 }
 
 static void mpi_destroy(tarn_comm *face)
 {
     mpi_comm *comm = (mpi_comm *)face;
-    MPI_Comm_free(&comm->world);
+    if (comm->joined) MPI_Comm_free(&comm->world);
     if (comm->finalize) MPI_Finalize();
     for (int i = 0; i < comm->capacity; i++) {
         free(comm->operations[i].more);
         free(comm->operations[i].counts);
     }
     free(comm->operations);
+    free(comm->places);
     free(comm);
 }
 
-/* Local ranks and the union of their affinity masks. */
-static int look_around(mpi_comm *comm)
+/* Waits with the deadline for what MPI has just started. */
+static tarn_status wait_for_start(mpi_comm *comm, int code, tarn_request *handle)
 {
-    MPI_Comm host;
-    int code = MPI_Comm_split_type(comm->world, MPI_COMM_TYPE_SHARED, comm->face.rank, MPI_INFO_NULL, &host);
-    if (code != MPI_SUCCESS) return code;
-    MPI_Comm_rank(host, &comm->face.local_rank);
-    MPI_Comm_size(host, &comm->face.local_ranks);
-    cpu_set_t mask;
-    CPU_ZERO(&mask);
-    sched_getaffinity(0, sizeof mask, &mask);
-    code = MPI_Allreduce(MPI_IN_PLACE, &mask, (int)sizeof mask, MPI_BYTE, MPI_BOR, host);
-    int cores = CPU_COUNT(&mask);
-    comm->face.local_cores = cores > 0 ? cores : tarn_allowed_cores();
-    MPI_Comm_free(&host);
-    return code;
+    if (code != MPI_SUCCESS) return start_failed(comm, code, handle);
+    comm->operations[*handle - 1].requests = 1;
+    return tarn_comm_wait(&comm->face, handle, comm->face.label);
+}
+
+/* A duplicate of MPI_COMM_WORLD. A rank that never comes ends the wait, not the patience of the user. */
+static tarn_status join(mpi_comm *comm)
+{
+    tarn_request handle;
+    mpi_operation *operation = operation_get(comm, 1, "set-up", -1, &handle);
+    if (!operation) return TARN_ERROR_MEMORY;
+    tarn_status status = wait_for_start(comm, MPI_Comm_idup(MPI_COMM_WORLD, &comm->world, &operation->first), &handle);
+    if (status) return status;
+    comm->joined = true;
+    MPI_Comm_set_errhandler(comm->world, MPI_ERRORS_RETURN);
+    return TARN_OK;
+}
+
+/* Local ranks and the union of their affinity masks. MPI_Comm_split_type would say who is local too, but it blocks. */
+static tarn_status look_around(mpi_comm *comm)
+{
+    tarn_comm *face = &comm->face;
+    mpi_place *places = comm->places = calloc((size_t)face->ranks, sizeof *places);
+    if (!places)
+        return tarn_fail(face->context, TARN_ERROR_MEMORY, TARN_HERE, "no memory for the places of %d ranks",
+                         face->ranks);
+    tarn_request handle;
+    mpi_operation *operation = operation_get(comm, 1, "set-up", -1, &handle);
+    if (!operation) return TARN_ERROR_MEMORY;
+    mpi_place *mine = &places[face->rank];
+    int length = 0;
+    MPI_Get_processor_name(mine->host, &length);
+    sched_getaffinity(0, sizeof mine->cores, &mine->cores);
+    tarn_status status = wait_for_start(comm,
+                                        MPI_Iallgather(MPI_IN_PLACE, 0, MPI_BYTE, places, (int)sizeof *places, MPI_BYTE,
+                                                       comm->world, &operation->first),
+                                        &handle);
+    if (status) return status;
+    cpu_set_t together;
+    CPU_ZERO(&together);
+    face->local_ranks = 0;
+    for (int rank = 0; rank < face->ranks; rank++) {
+        if (strncmp(places[rank].host, mine->host, sizeof mine->host)) continue;
+        if (rank == face->rank) face->local_rank = face->local_ranks;
+        face->local_ranks++;
+        CPU_OR(&together, &together, &places[rank].cores);
+    }
+    int cores = CPU_COUNT(&together);
+    face->local_cores = cores > 0 ? cores : tarn_allowed_cores();
+    comm->places = NULL;
+    free(places);
+    return TARN_OK;
 }
 
 tarn_status tarn_comm_mpi_create(tarn_comm **out, tarn_context *context, int *argc, char ***argv)
@@ -289,6 +338,7 @@ tarn_status tarn_comm_mpi_create(tarn_comm **out, tarn_context *context, int *ar
     comm->face = (tarn_comm){.name = "mpi",
                              .ranks = 1,
                              .local_ranks = 1,
+                             .label = "joining the ranks",
                              .context = context,
                              .send = mpi_send,
                              .receive = mpi_receive,
@@ -298,18 +348,20 @@ tarn_status tarn_comm_mpi_create(tarn_comm **out, tarn_context *context, int *ar
                              .test = mpi_test,
                              .abort = mpi_abort,
                              .destroy = mpi_destroy};
-    int code = MPI_Comm_dup(MPI_COMM_WORLD, &comm->world);
-    if (code == MPI_SUCCESS) {
-        MPI_Comm_set_errhandler(comm->world, MPI_ERRORS_RETURN);
-        MPI_Comm_rank(comm->world, &comm->face.rank);
-        MPI_Comm_size(comm->world, &comm->face.ranks);
-        code = look_around(comm);
-    }
     *out = &comm->face; /* even after a failure: tarn_exit aborts the other ranks through it */
-    if (code != MPI_SUCCESS) {
-        comm->face.label = "joining the ranks";
-        return mpi_error(comm, code, "set-up", -1);
-    }
+    /* Known before anything can fail: a rank that believes it is alone would leave the others waiting. */
+    MPI_Comm_rank(MPI_COMM_WORLD, &comm->face.rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &comm->face.ranks);
+    /* Until the duplicate has a handler of its own, errors go to MPI_COMM_WORLD's, which would end the process. */
+    MPI_Errhandler before;
+    MPI_Comm_get_errhandler(MPI_COMM_WORLD, &before);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    tarn_status status = join(comm);
+    if (!status) status = look_around(comm);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, before);
+    MPI_Errhandler_free(&before);
+    comm->face.label = NULL;
+    if (status) return status;
     if (provided < MPI_THREAD_FUNNELED)
         return tarn_fail(context, TARN_ERROR_UNSUPPORTED, TARN_HERE,
                          "this MPI gives a process with threads no support (MPI_THREAD_FUNNELED is needed)");
