@@ -249,10 +249,14 @@ tarn_comm *tarn_get_comm(tarn_context *context)
     return context->comm;
 }
 
+/* This rank's share of the cores that the ranks of its host have together, but never more than its own mask allows:
+ * bound ranks use all the cores they are bound to, unbound ones do not crowd each other out. */
 static int default_threads(const tarn_context *context)
 {
-    int local = context->comm ? context->comm->local_ranks : 1;
-    int threads = tarn_allowed_cores() / (local > 0 ? local : 1);
+    const tarn_comm *comm = context->comm;
+    int threads = tarn_allowed_cores();
+    if (comm && comm->local_ranks > 1 && comm->local_cores / comm->local_ranks < threads)
+        threads = comm->local_cores / comm->local_ranks;
     return threads > 0 ? threads : 1;
 }
 
