@@ -48,11 +48,11 @@ int main(int argc, char **argv)
         return tarn_exit(context);
     }
     for (int i = 0; i < 4; i++) snprintf(path[i], sizeof path[i], "%s/%s", argv[1], files[i]);
-    static const int64_t sizes[] = {784, 128, 10};
+    static const int64_t sizes[] = {784, 256, 10};
     tarn_mlp_create(&mlp, context, &(tarn_mlp_options){.count = 3, .sizes = sizes, .activation = TARN_RELU});
     tarn_idx_open(&train, context, path[0], path[1]);
     tarn_idx_open(&test, context, path[2], path[3]);
-    double epochs = argc > 3 ? atof(argv[3]) : 5;
+    double epochs = argc > 3 ? atof(argv[3]) : 10;
     if (!tarn_get_error(context))
         run(context,
             &(tarn_train_options){.model = mlp,
@@ -60,7 +60,7 @@ int main(int argc, char **argv)
                                   .seed = 1,
                                   .batch = 128,
                                   .steps = (int64_t)(epochs * (double)tarn_dataset_length(train) / 128),
-                                  .optim = {.kind = TARN_ADAMW, .lr = 1e-3},
+                                  .optim = {.kind = TARN_ADAMW, .lr = 2e-3, .weight_decay = 0.01},
                                   .schedule = {.kind = TARN_COSINE, .warmup = 50}},
             test, argc > 2 && !strcmp(argv[2], "loop"));
     tarn_dataset_close(test);
