@@ -101,9 +101,9 @@ TARN_API int tarn_rank(const tarn_context *context);
 TARN_API int tarn_ranks(const tarn_context *context);
 
 /* Sets the worker threads of this rank, the calling one included: 1 to 1024. 0 leaves what is set; nothing set means
- * the default, cores this process may use / ranks on this host, at least 1. No number changes any bit of a result.
- * Another number ends the threads that run, so call it outside steps and before tarn_trainer_create.
- * TARN_ERROR_ARGUMENT outside the range. tarn_threads tells the number in force. */
+ * the default: its share of the cores of its host, at most those it is allowed to use, and one at least. No number
+ * changes any bit of a result. Another number ends the threads that run, so call it outside steps and before
+ * tarn_trainer_create. TARN_ERROR_ARGUMENT outside the range. tarn_threads tells the number in force. */
 TARN_API tarn_status tarn_set_threads(tarn_context *context, int threads);
 TARN_API int tarn_threads(const tarn_context *context);
 

@@ -66,7 +66,8 @@ TARN_API tarn_status tarn_step_end(tarn_step *step);
 /* The batch the trainer gave the step; NULL in a step of one's own. */
 TARN_API const tarn_batch *tarn_step_batch(const tarn_step *step);
 
-/* A leaf of the step that copies data: a constant, or (wants_gradient) a variable whose gradient can be read. */
+/* A leaf of the step that copies data: a constant, or (wants_gradient) a variable whose gradient can be read. data
+ * NULL: zeros. */
 TARN_API tarn_tensor *tarn_leaf(tarn_step *step, tarn_dtype dtype, int ndim, const int64_t *shape, const void *data,
                                 bool wants_gradient);
 
