@@ -140,3 +140,35 @@ Test(autograd, the_pool_reuses_memory_from_step_to_step)
     }
     tarn_pool_destroy(pool);
 }
+
+Test(autograd, steps_may_end_in_any_order)
+{
+    tarn_step *outermost, *outer, *inner;
+    cr_assert_eq(tarn_step_open(&outermost, context, NULL), TARN_OK);
+    cr_assert_eq(tarn_step_open(&outer, context, NULL), TARN_OK);
+    cr_assert_eq(tarn_step_open(&inner, context, NULL), TARN_OK);
+    cr_assert_eq(tarn_step_close(outer), TARN_OK);
+    cr_expect_eq(tarn_step_current(), inner);
+    cr_assert_eq(tarn_step_close(inner), TARN_OK);
+    cr_expect_eq(tarn_step_current(), outermost, "not the step that has ended");
+    tarn_step_make_current(outermost);
+    cr_assert_eq(tarn_step_open(&inner, context, NULL), TARN_OK);
+    tarn_step_make_current(outermost); /* an order other than that of opening */
+    cr_assert_eq(tarn_step_close(outermost), TARN_OK);
+    cr_expect_eq(tarn_step_current(), inner);
+    cr_assert_eq(tarn_step_close(inner), TARN_OK);
+    cr_expect_null(tarn_step_current());
+}
+
+Test(autograd, a_leaf_without_data_is_zero)
+{
+    tarn_step *step;
+    float value[5] = {1, 1, 1, 1, 1};
+    for (int round = 0; round < 2; round++) { /* of memory never used, then of memory used before */
+        cr_assert_eq(tarn_step_open(&step, context, NULL), TARN_OK);
+        vector(step, 5, value, false);
+        cr_assert_eq(tarn_tensor_read(vector(step, 5, NULL, false), value, sizeof value), TARN_OK);
+        for (int i = 0; i < 5; i++) cr_expect_eq(value[i], 0);
+        cr_assert_eq(tarn_step_close(step), TARN_OK);
+    }
+}

@@ -40,11 +40,22 @@ tarn_status tarn_step_create(tarn_step **out, tarn_context *context, const tarn_
     return TARN_OK;
 }
 
+/* Takes the step out of the thread's chain of open steps, wherever it stands there: steps may end in any order. */
+static void leave_chain(tarn_step *step)
+{
+    for (tarn_step **link = &current_step; *link; link = &(*link)->outer)
+        if (*link == step) {
+            *link = step->outer;
+            break;
+        }
+    step->outer = NULL;
+}
+
 tarn_status tarn_step_free(tarn_step *step)
 {
     if (!step) return TARN_OK;
     tarn_status status = step->status;
-    if (current_step == step) current_step = step->outer;
+    leave_chain(step);
     for (tarn_node *node = step->newest; node; node = node->previous)
         for (int i = 0; i < node->pinned_count; i++) tarn_buffer_release(node->pinned[i]);
     for (struct tensor_list *item = step->tensors; item; item = item->next) tarn_buffer_release(item->tensor.buffer);
@@ -85,7 +96,11 @@ tarn_status tarn_step_end(tarn_step *step)
 
 void tarn_step_make_current(tarn_step *step)
 {
-    if (step && step != current_step) step->outer = current_step;
+    if (step == current_step) return;
+    if (step) {
+        leave_chain(step); /* a step stands in the chain once, so that it has no cycle */
+        step->outer = current_step;
+    }
     current_step = step;
 }
 
@@ -126,9 +141,15 @@ const char *tarn_step_message(const tarn_step *step)
     return step->message;
 }
 
-size_t tarn_step_peak_bytes(const tarn_step *step)
+void tarn_step_place(const tarn_step *step, const char **file, int *line)
 {
-    return tarn_pool_peak_bytes(step->setup.pool);
+    *file = step->file;
+    *line = step->line;
+}
+
+bool tarn_step_backward_done(const tarn_step *step)
+{
+    return step->backward_done;
 }
 
 tarn_status tarn_step_fail(tarn_step *step, tarn_status status, const char *file, int line, const char *format, ...)
@@ -213,6 +234,7 @@ tarn_tensor *tarn_step_borrow(tarn_step *step, tarn_dtype dtype, int ndim, const
     return tensor;
 }
 
+/* data NULL: zeros, as tarn_tensor_create does. */
 tarn_tensor *tarn_leaf(tarn_step *step, tarn_dtype dtype, int ndim, const int64_t *shape, const void *data,
                        bool wants_gradient)
 {
@@ -225,7 +247,10 @@ tarn_tensor *tarn_leaf(tarn_step *step, tarn_dtype dtype, int ndim, const int64_
     tarn_tensor *tensor = tarn_step_tensor(step);
     if (!tensor->valid || !set_shape(step, tensor, dtype, ndim, shape) || !tarn_step_allocate(step, tensor))
         return &step->inert;
-    memcpy(tensor->view.data, data, tarn_view_bytes(&tensor->view));
+    if (data)
+        memcpy(tensor->view.data, data, tarn_view_bytes(&tensor->view));
+    else
+        memset(tensor->view.data, 0, tarn_view_bytes(&tensor->view));
     tensor->wants_gradient = wants_gradient;
     return tensor;
 }

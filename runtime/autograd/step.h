@@ -63,7 +63,13 @@ tarn_status tarn_step_create(tarn_step **step, tarn_context *context, const tarn
 /* Frees it; returns its status. Parameters no op used get a zero gradient in tarn_backward, not here. */
 tarn_status tarn_step_free(tarn_step *step);
 const char *tarn_step_message(const tarn_step *step); /* of its first error; "" when there is none */
-void tarn_step_make_current(tarn_step *step);         /* of the calling thread */
+/* Where its first error arose; file NULL when there is none. The name is a literal that outlives the step. */
+void tarn_step_place(const tarn_step *step, const char **file, int *line);
+/* True once tarn_backward has begun on it. */
+bool tarn_step_backward_done(const tarn_step *step);
+/* Of the calling thread. Steps nest: when the current one ends, the one before it is current again, and they may end in
+ * any order. A step is ended on the thread on which it was made current. */
+void tarn_step_make_current(tarn_step *step);
 tarn_step *tarn_step_current(void);
 /* False in a no_gradient step and while a gradient rule runs. */
 bool tarn_step_is_recording(const tarn_step *step);
@@ -77,7 +83,6 @@ void tarn_step_set_owner(tarn_step *step, const tarn_batch *batch, void *owner,
                          tarn_status (*end)(tarn_step *, void *));
 /* tarn_backward adds the value of the loss it was given to *sum. */
 void tarn_step_on_loss(tarn_step *step, double *sum);
-size_t tarn_step_peak_bytes(const tarn_step *step);
 /* Fills a parameter's tensor in place; storage belongs to the caller (modules). */
 void tarn_tensor_init_parameter(tarn_tensor *tensor, tarn_context *context, int ndim, const int64_t *shape, float *data,
                                 const tarn_parameter_slot *slot);
