@@ -10,7 +10,7 @@
 #define TARN_CHECKPOINT_HEADER_H
 
 #include "checkpoint/problem.h"
-#include "checkpoint/sha256.h"
+#include "runtime/base/sha256.h"
 
 #define TARN_CHECKPOINT_BLOCK   4096
 #define TARN_CHECKPOINT_VERSION 1

@@ -1,9 +1,9 @@
 /* file.c - whole files into memory, and the digest of what was read.
  */
 #include "data/dataset.h"
+#include "runtime/base/sha256.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,16 +47,14 @@ tarn_status tarn_file_read_all(tarn_context *context, const char *path, uint8_t 
 tarn_status tarn_data_digest(tarn_context *context, const void *first, size_t first_bytes, const void *second,
                              size_t second_bytes, char out[TARN_DIGEST_TEXT_BYTES])
 {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    EVP_MD_CTX *state = EVP_MD_CTX_new();
-    bool done = state != NULL && EVP_DigestInit_ex(state, EVP_sha256(), NULL) == 1 &&
-                EVP_DigestUpdate(state, first, first_bytes) == 1 &&
-                (second_bytes == 0 || EVP_DigestUpdate(state, second, second_bytes) == 1) &&
-                EVP_DigestFinal_ex(state, digest, NULL) == 1;
-    EVP_MD_CTX_free(state);
-    if (!done)
+    uint8_t digest[TARN_SHA256_BYTES];
+    tarn_sha256 *sha = tarn_sha256_create();
+    if (!sha) return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "no memory for SHA-256 of the data");
+    tarn_sha256_update(sha, first, first_bytes);
+    tarn_sha256_update(sha, second, second_bytes);
+    if (!tarn_sha256_finish(sha, digest))
         return tarn_fail(context, TARN_ERROR_INTERNAL, TARN_HERE, "OpenSSL could not compute SHA-256 of the data");
     memcpy(out, "sha256:", 7);
-    for (int i = 0; i < 32; i++) snprintf(out + 7 + 2 * i, 3, "%02x", digest[i]);
+    tarn_sha256_hex(digest, out + 7);
     return TARN_OK;
 }

@@ -2,8 +2,8 @@
  *
  * A failure inside OpenSSL is remembered and reported by finish, so that update needs no checks.
  */
-#ifndef TARN_CHECKPOINT_SHA256_H
-#define TARN_CHECKPOINT_SHA256_H
+#ifndef TARN_RUNTIME_SHA256_H
+#define TARN_RUNTIME_SHA256_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* sha256.c - see sha256.h. The only file of this room that knows OpenSSL. */
-#include "checkpoint/sha256.h"
+/* sha256.c - see sha256.h. The only file that includes OpenSSL. */
+#include "runtime/base/sha256.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
