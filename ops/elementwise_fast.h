@@ -84,4 +84,49 @@ TARN_INLINE void vf_binary_piece(const tarn_call *call, int64_t begin, int64_t e
     }
 }
 
+/* The whole kernel.c of an activation. A template and not a function of `activation`, which has to be a constant where
+ * the loops are compiled: the branches of vf_activation would stand inside them otherwise. Expands to
+ *   y = activation(x)                in forward,
+ *   dx (+)= dy * activation'(x)      in backward, nothing when nobody asks for dx,
+ * in static functions named activation_..., and the table that TARN_FAST makes. */
+#define TARN_FAST_ACTIVATION(op, activation)                                                                           \
+    TARN_INLINE vf activation_element(vf x, const void *attrs)                                                         \
+    {                                                                                                                  \
+        (void)attrs;                                                                                                   \
+        return vf_activation(activation, x);                                                                           \
+    }                                                                                                                  \
+                                                                                                                       \
+    TARN_INLINE vf activation_element_gradient(vf x, vf dy, const void *attrs)                                         \
+    {                                                                                                                  \
+        (void)attrs;                                                                                                   \
+        return vf_mul(dy, vf_activation_gradient(activation, x));                                                      \
+    }                                                                                                                  \
+                                                                                                                       \
+    static void activation_forward_piece(void *call, int64_t begin, int64_t end, int member)                           \
+    {                                                                                                                  \
+        (void)member;                                                                                                  \
+        vf_unary_piece(call, begin, end, activation_element);                                                          \
+    }                                                                                                                  \
+                                                                                                                       \
+    static void activation_forward(const tarn_call *call)                                                              \
+    {                                                                                                                  \
+        tarn_team_for(call->team, tarn_view_numel(&call->out[0]), ELEMENTWISE_GRAIN, activation_forward_piece,         \
+                      (void *)call);                                                                                   \
+    }                                                                                                                  \
+                                                                                                                       \
+    static void activation_backward_piece(void *call, int64_t begin, int64_t end, int member)                          \
+    {                                                                                                                  \
+        (void)member;                                                                                                  \
+        vf_unary_gradient_piece(call, begin, end, activation_element_gradient);                                        \
+    }                                                                                                                  \
+                                                                                                                       \
+    static void activation_backward(const tarn_call *call)                                                             \
+    {                                                                                                                  \
+        if (!call->grad_in[0].data) return;                                                                            \
+        tarn_team_for(call->team, tarn_view_numel(&call->grad_out), ELEMENTWISE_GRAIN, activation_backward_piece,      \
+                      (void *)call);                                                                                   \
+    }                                                                                                                  \
+                                                                                                                       \
+    TARN_FAST(op, activation_forward, activation_backward)
+
 #endif
