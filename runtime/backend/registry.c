@@ -79,16 +79,6 @@ const tarn_op *tarn_op_find(const tarn_context *context, const char *name)
     return found ? found->op : NULL;
 }
 
-int tarn_op_count(const tarn_context *context)
-{
-    return context->registry->count;
-}
-
-const tarn_op *tarn_op_at(const tarn_context *context, int index)
-{
-    return context->registry->entries[index].op;
-}
-
 static tarn_kernel *best(const entry *entry, tarn_pass pass, tarn_dtype dtype, tarn_isa highest, tarn_isa *found)
 {
     for (int isa = (int)highest; isa >= 0; isa--) {

@@ -10,8 +10,6 @@ tarn_status tarn_registry_create(tarn_registry **registry, tarn_context *context
 void tarn_registry_destroy(tarn_registry *registry);
 
 const tarn_op *tarn_op_find(const tarn_context *context, const char *name);
-int tarn_op_count(const tarn_context *context);
-const tarn_op *tarn_op_at(const tarn_context *context, int index);
 /* The kernel of the best ISA not above `highest`, or NULL. *found (may be NULL) says which it is. */
 tarn_kernel *tarn_kernel_find(const tarn_context *context, const char *op, tarn_pass pass, tarn_dtype dtype,
                               tarn_isa highest, tarn_isa *found);
