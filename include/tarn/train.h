@@ -32,9 +32,10 @@ typedef struct tarn_progress {
     double reduce_exposed_seconds; /* of these after this rank's last shard had ended */
     double control_seconds;        /* in the control word, without waiting for other ranks */
     double update_seconds;         /* in the optimizer */
-    double reduce_bytes;           /* sent by this rank in the reduction */
-    double per_second;             /* valid targets of all ranks (tarn_batch.count: tokens or samples) a second */
-    double validation_loss;        /* mean over the validation part; NaN when not evaluated at this step */
+    double track_seconds;       /* after the update: in the tracking calls for this step, without the program's own */
+    double reduce_bytes;        /* sent by this rank in the reduction */
+    double per_second;          /* valid targets of all ranks (tarn_batch.count: tokens or samples) a second */
+    double validation_loss;     /* mean over the validation part; NaN when not evaluated at this step */
     double validation_accuracy; /* share in [0, 1]; NaN when not evaluated, and where tarn_trainer_evaluate says so */
 } tarn_progress;
 /* Called on the main thread of every rank after each step, its evaluation and its checkpoint. *progress is valid during
@@ -101,13 +102,13 @@ TARN_API tarn_status tarn_train(tarn_context *context, const tarn_train_options 
 
 typedef struct tarn_trainer tarn_trainer;
 /* Checks the options, fits model and data to each other (vocabulary, context), builds the model if nobody did, loads
- * init_from, then the newest checkpoint unless from_scratch, and opens tracking. Collective: all ranks with the same
- * options; they agree after each stage, so a failure of one is the same error on all, and *trainer is NULL then. An
- * error that the context holds already is returned the same way. Sets the context's threads. One trainer at a time on a
- * model, which must outlive it. Errors: TARN_ERROR_ARGUMENT (no model or data), TARN_ERROR_CONFIG (batch, shards,
- * accumulate and ranks do not fit each other; the checkpoint is of another run), TARN_ERROR_FORMAT (checkpoints, none
- * of them valid), TARN_ERROR_IO, TARN_ERROR_MEMORY, and those of tarn_module_build, tarn_module_init_from and
- * tarn_track_open. */
+ * the newest checkpoint unless from_scratch, or init_from when there is none, and opens tracking. Collective: all ranks
+ * with the same options; they agree after each stage, so a failure of one is the same error on all, and *trainer is
+ * NULL then. An error that the context holds already is returned the same way. Sets the context's threads. The model
+ * must outlive the trainer and has one trainer at a time. Errors: TARN_ERROR_ARGUMENT (no model or data),
+ * TARN_ERROR_CONFIG (batch, shards, accumulate and ranks do not fit each other; the checkpoint is of another run),
+ * TARN_ERROR_FORMAT (checkpoints, none of them valid), TARN_ERROR_IO, TARN_ERROR_MEMORY, and those of
+ * tarn_module_build, tarn_module_init_from and tarn_track_open. */
 TARN_API tarn_status tarn_trainer_create(tarn_trainer **trainer, tarn_context *context,
                                          const tarn_train_options *options);
 /* True when there is another step, whose rows are then loaded; false at the end, on a stop request and after an error,
@@ -119,12 +120,13 @@ TARN_API tarn_step *tarn_step_begin(tarn_trainer *trainer);
 TARN_API tarn_status tarn_trainer_run_shards(tarn_trainer *trainer);
 /* Ends the step: waits for the sum of gradients, agrees with all ranks, updates the parameters; evaluates, tracks and
  * writes a checkpoint when they are due; calls the progress function. Collective, once after each tarn_trainer_next
- * that was true, with no shard's step open. Shards that were never begun count as zeros and as no samples. Errors, the
- * same on all ranks unless said otherwise: that of the lowest shard that failed; TARN_ERROR_NUMERIC (loss or
- * gradient not finite); TARN_ERROR_COMM (parameters differ between ranks, or, on each rank by itself, a rank is
- * missing); after all of these the weights are as they were before the step. What a failed evaluation, checkpoint or
- * progress function returns comes after the update. TARN_ERROR_STATE (on the rank that called at the wrong moment).
- * After an error tarn_trainer_next is false. */
+ * that was true, when every shard was run and no shard's step is open.
+ * Errors: that of the lowest shard that failed; TARN_ERROR_STATE (a shard was left out, or called at the wrong moment);
+ * TARN_ERROR_NUMERIC (loss or gradient not finite); TARN_ERROR_COMM (parameters differ between ranks, or a rank is
+ * missing). The weights are then as they were before the step, and tarn_trainer_next is false. What evaluation or the
+ * progress function returns comes after the update. All ranks return the same, except for a missing rank, the progress
+ * function and a call at the wrong moment. A checkpoint in the middle that could not be written is logged, not an
+ * error: the next one tries again. */
 TARN_API tarn_status tarn_optim_step(tarn_trainer *trainer);
 /* The progress of the last step, borrowed until tarn_trainer_finish; the next step changes it. */
 TARN_API const tarn_progress *tarn_trainer_progress(const tarn_trainer *trainer);
