@@ -32,8 +32,9 @@ typedef struct board {
     tarn_workers *workers;
 } board;
 
-static void member(void *argument, int index)
+static void member(void *argument, int index, tarn_team *team)
 {
+    (void)team;
     board *b = argument;
     b->ran[index]++;
 #if defined(__x86_64__)
@@ -62,7 +63,7 @@ static void check_run(int threads)
         for (int members = 1; members <= threads + 1; members++) {
             board b = {0};
             int expected = members < threads ? members : threads;
-            tarn_workers_run(workers, members, member, &b);
+            tarn_workers_run_teams(workers, members, member, &b);
             for (int i = 0; i < 64; i++) CHECK(b.ran[i] == (i < expected));
             for (int i = 0; i < expected; i++) CHECK(b.environment[i] == 0x1f80 && (i == 0 || b.blocked[i]));
         }
@@ -129,8 +130,9 @@ static void check_teams(int threads, int leaders)
     tarn_workers_destroy(workers);
 }
 
-static void nested(void *argument, int index)
+static void nested(void *argument, int index, tarn_team *team)
 {
+    (void)team;
     board *b = argument;
     if (index == 0) tarn_workers_for(b->workers, 100, 1, range, b);
 }
@@ -151,13 +153,13 @@ static void check_small_print(void)
     CHECK(tarn_workers_create(&workers, NULL, 3) == TARN_OK);
     memset(b, 0, sizeof *b);
     b->workers = workers;
-    tarn_workers_run(workers, 3, nested, b);
+    tarn_workers_run_teams(workers, 3, nested, b);
     CHECK(b->value[99] == 1);
 #if defined(__x86_64__)
     /* The caller's own floating-point mode (as -ffast-math sets it) comes back; members do not see it. */
     _mm_setcsr(0x9fc0);
     memset(b, 0, sizeof *b);
-    tarn_workers_run(workers, 3, member, b);
+    tarn_workers_run_teams(workers, 3, member, b);
     CHECK(_mm_getcsr() == 0x9fc0);
     for (int i = 0; i < 3; i++) CHECK(b->environment[i] == 0x1f80);
     _mm_setcsr(0x1f80);

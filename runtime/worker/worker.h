@@ -15,12 +15,11 @@ tarn_status tarn_workers_create(tarn_workers **workers, tarn_context *context, i
 void tarn_workers_destroy(tarn_workers *workers);
 int tarn_workers_count(const tarn_workers *workers);
 
-/* Runs fn(argument, member) on members 0..members-1 (at most count) at once and waits for all. */
-void tarn_workers_run(tarn_workers *workers, int members, void (*fn)(void *argument, int member), void *argument);
-/* The same in contiguous ranges of [0, count): fn(argument, begin, end, member); pieces are multiples of grain. */
+/* Runs fn(argument, begin, end, member) on contiguous ranges of [0, count) at once and waits for all; pieces are
+ * multiples of grain. */
 void tarn_workers_for(tarn_workers *workers, int64_t count, int64_t grain, tarn_team_function *fn, void *argument);
-/* Runs fn(argument, leader, team) on `leaders` threads; the remaining threads form their teams and serve tarn_team_for
- * until all leaders are done. */
+/* Runs fn(argument, leader, team) on `leaders` threads (at most count); the remaining threads form their teams and
+ * serve tarn_team_for until all leaders are done. */
 void tarn_workers_run_teams(tarn_workers *workers, int leaders, void (*fn)(void *argument, int leader, tarn_team *team),
                             void *argument);
 

@@ -25,13 +25,12 @@ typedef struct worker_gate {
     _Alignas(64) tarn_parking pending;
 } worker_gate;
 
-typedef enum task_kind { TASK_MEMBER, TASK_RANGE, TASK_LEADER, TASK_QUIT } task_kind;
+typedef enum task_kind { TASK_RANGE, TASK_LEADER, TASK_QUIT } task_kind;
 
 typedef struct worker_task {
     task_kind kind;
     int member;
     union {
-        void (*member)(void *argument, int member);
         tarn_team_function *range;
         void (*leader)(void *argument, int leader, tarn_team *team);
     } fn;
@@ -67,9 +66,6 @@ struct tarn_workers {
 static void run_task(const worker_task *task)
 {
     switch (task->kind) {
-    case TASK_MEMBER:
-        task->fn.member(task->argument, task->member);
-        break;
     case TASK_RANGE:
         task->fn.range(task->argument, task->begin, task->end, task->member);
         break;
@@ -217,27 +213,6 @@ static bool take_pool(tarn_workers *workers)
 static void give_pool_back(tarn_workers *workers)
 {
     atomic_store_explicit(&workers->busy, false, memory_order_release);
-}
-
-void tarn_workers_run(tarn_workers *workers, int members, void (*fn)(void *argument, int member), void *argument)
-{
-    int count = tarn_workers_count(workers);
-    if (members > count) members = count;
-    unsigned saved = tarn_float_environment_enter();
-    if (members > 1 && take_pool(workers)) {
-        gate_open(&workers->gate, members - 1);
-        worker_task task = {.kind = TASK_MEMBER, .fn.member = fn, .argument = argument, .gate = &workers->gate};
-        for (int i = 1; i < members; i++) {
-            task.member = i;
-            post(&workers->threads[i], &task);
-        }
-        fn(argument, 0);
-        gate_wait(&workers->gate, workers->spins);
-        give_pool_back(workers);
-    } else {
-        for (int i = 0; i < members; i++) fn(argument, i);
-    }
-    tarn_float_environment_leave(saved);
 }
 
 /* Runs the pieces of [0, count) on the calling thread and on threads first, first + stride, ... of the pool. */
