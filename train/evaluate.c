@@ -15,10 +15,9 @@ typedef struct evaluation {
     bool accuracy;
 } evaluation;
 
-bool tarn_trainer_has_accuracy(const tarn_trainer *trainer)
+bool tarn_trainer_has_accuracy(const tarn_train_options *options, const tarn_sample_shape *shape)
 {
-    return trainer->shape.classes && !trainer->options.loss && !tarn_module_is_gpt(trainer->model) &&
-           trainer->shape.target_ndim == 0;
+    return shape->classes && !options->loss && !tarn_module_is_gpt(options->model) && shape->target_ndim == 0;
 }
 
 /* Rows whose largest logit is the target; the first of equal ones counts. */
@@ -52,7 +51,12 @@ static void evaluate_leader(void *argument, int index, tarn_team *team)
             tarn_batch batch;
             result->status = tarn_trainer_open_slot(trainer, &trainer->leader[index], team, trainer->evaluation_loader,
                                                     shard, micro, trainer->step, NULL, &step, &batch);
-            if (result->status) break;
+            if (result->status) {
+                result->file = __FILE__;
+                result->line = __LINE__;
+                snprintf(result->message, sizeof result->message, "evaluation: no memory for shard %d", shard);
+                break;
+            }
             tarn_tensor *logits;
             double value = 0;
             tarn_tensor *loss = tarn_trainer_loss(trainer, step, &batch, evaluation->accuracy ? &logits : NULL);
@@ -62,9 +66,11 @@ static void evaluate_leader(void *argument, int index, tarn_team *team)
             result->loss += value;
             result->count += rows.count;
             result->status = tarn_step_status(step);
-            if (result->status)
+            if (result->status) {
+                tarn_step_place(step, &result->file, &result->line);
                 snprintf(result->message, sizeof result->message, "evaluation, shard %d: %s", shard,
                          tarn_step_message(step));
+            }
             tarn_step_free(step);
         }
     }
@@ -118,7 +124,7 @@ tarn_status tarn_trainer_evaluate(tarn_trainer *trainer, tarn_dataset *dataset, 
                          "tarn_trainer_evaluate inside a step: end it first");
     double correct[trainer->options.shards];
     memset(correct, 0, sizeof correct);
-    evaluation evaluation = {trainer, correct, tarn_trainer_has_accuracy(trainer)};
+    evaluation evaluation = {trainer, correct, tarn_trainer_has_accuracy(&trainer->options, &trainer->shape)};
     for (int shard = 0; shard < trainer->options.shards; shard++) trainer->result[shard] = (tarn_shard_result){0};
     tarn_status status = open_loader(trainer, dataset);
     int64_t batches = status ? 0 : tarn_loader_batches(trainer->evaluation_loader);

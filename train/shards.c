@@ -86,6 +86,7 @@ tarn_status tarn_trainer_open_slot(tarn_trainer *trainer, tarn_leader *leader, t
     tarn_status status = tarn_step_create(step, trainer->context, &setup);
     if (status) return status;
     tarn_step_make_current(*step);
+    tarn_at(NULL, 0); /* what was called last in an earlier step explains no error of this one */
     const tarn_sample_shape *shape = &trainer->shape;
     int64_t dims[TARN_MAX_DIMS] = {rows.samples};
     memcpy(dims + 1, shape->input_shape, (size_t)shape->input_ndim * sizeof *dims);
@@ -105,6 +106,7 @@ static tarn_status close_slot(tarn_trainer *trainer, tarn_leader *leader, tarn_s
     tarn_status status = tarn_step_status(step);
     if (status && !result->status) {
         result->status = status;
+        tarn_step_place(step, &result->file, &result->line);
         snprintf(result->message, sizeof result->message, "step %lld, shard %d: %s", (long long)trainer->step,
                  leader->shard, tarn_step_message(step));
     }
@@ -112,6 +114,15 @@ static tarn_status close_slot(tarn_trainer *trainer, tarn_leader *leader, tarn_s
     tarn_step_free(step);
     if (!status && !result->status) finish_unused(leader, micro > 0);
     return result->status;
+}
+
+/* The step of a shard could not be opened. */
+static void fail_to_open(tarn_shard_result *result, tarn_status status, int shard)
+{
+    result->status = status;
+    result->file = __FILE__;
+    result->line = __LINE__;
+    snprintf(result->message, sizeof result->message, "no memory for shard %d", shard);
 }
 
 static void run_shard(tarn_trainer *trainer, tarn_leader *leader, tarn_team *team, int shard)
@@ -124,9 +135,7 @@ static void run_shard(tarn_trainer *trainer, tarn_leader *leader, tarn_team *tea
         status = tarn_trainer_open_slot(trainer, leader, team, trainer->loader, shard, micro, trainer->step, gradients,
                                         &step, &batch);
         if (status) {
-            trainer->result[shard].status = status;
-            snprintf(trainer->result[shard].message, sizeof trainer->result[shard].message, "no memory for shard %d",
-                     shard);
+            fail_to_open(&trainer->result[shard], status, shard);
             break;
         }
         tarn_step_on_loss(step, &trainer->result[shard].loss);
@@ -147,7 +156,7 @@ static void run_leader(void *argument, int index, tarn_team *team)
 
 tarn_status tarn_trainer_run_shards(tarn_trainer *trainer)
 {
-    if (!trainer->in_step || trainer->hand_shard > trainer->mine.begin || trainer->hand_step)
+    if (!trainer->in_step || trainer->hand_shard > trainer->mine.begin || trainer->hand_micro || trainer->hand_step)
         return tarn_fail(trainer->context, TARN_ERROR_STATE, TARN_HERE,
                          "tarn_trainer_run_shards: call it once after tarn_trainer_next, instead of tarn_step_begin");
     tarn_workers_run_teams(trainer->workers, trainer->leaders, run_leader, trainer);
@@ -160,8 +169,9 @@ tarn_status tarn_trainer_run_shards(tarn_trainer *trainer)
 void tarn_trainer_abandon_shards(tarn_trainer *trainer)
 {
     for (int shard = trainer->hand_shard; shard < trainer->mine.end; shard++) {
-        tarn_reducer_acquire(trainer->reducer, shard);
+        if (!trainer->hand_micro) tarn_reducer_acquire(trainer->reducer, shard); /* else some of it has run */
         tarn_reducer_release(trainer->reducer, shard, true);
+        trainer->hand_micro = 0;
     }
     trainer->hand_shard = trainer->mine.end;
 }
@@ -173,6 +183,10 @@ static tarn_status end_by_hand(tarn_step *step, void *owner)
 {
     tarn_trainer *trainer = owner;
     tarn_leader *leader = trainer->leader;
+    if (!tarn_step_backward_done(step))
+        tarn_step_fail(step, TARN_ERROR_STATE, TARN_HERE,
+                       "tarn_step_end without tarn_backward: the shard would count with a gradient of zeros. Call "
+                       "tarn_backward with the shard's loss first");
     tarn_status status = close_slot(trainer, leader, step, trainer->hand_micro, trainer->hand_batch.count);
     trainer->hand_step = NULL;
     tarn_float_environment_leave(trainer->hand_environment);
@@ -195,15 +209,15 @@ tarn_step *tarn_step_begin(tarn_trainer *trainer)
     if (trainer->hand_shard >= trainer->mine.end) return NULL;
     tarn_leader *leader = trainer->leader;
     if (trainer->hand_micro == 0) leader->gradients = tarn_reducer_acquire(trainer->reducer, trainer->hand_shard);
-    trainer->by_hand = true;
     trainer->hand_environment = tarn_float_environment_enter();
     tarn_status status =
         tarn_trainer_open_slot(trainer, leader, NULL, trainer->loader, trainer->hand_shard, trainer->hand_micro,
                                trainer->step, leader->gradients, &trainer->hand_step, &trainer->hand_batch);
     if (status) {
         tarn_float_environment_leave(trainer->hand_environment);
-        trainer->result[trainer->hand_shard].status = status;
+        fail_to_open(&trainer->result[trainer->hand_shard], status, trainer->hand_shard);
         tarn_reducer_release(trainer->reducer, trainer->hand_shard++, true);
+        trainer->hand_micro = 0;
         tarn_trainer_abandon_shards(trainer);
         return NULL;
     }

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 enum { NAME_BYTES = 320 };
 
@@ -73,12 +74,12 @@ tarn_status tarn_trainer_describe_state(tarn_trainer *trainer)
     return TARN_OK;
 }
 
-void tarn_trainer_make_fingerprint(tarn_trainer *trainer)
+tarn_status tarn_trainer_make_fingerprint(tarn_trainer *trainer)
 {
     const tarn_train_options *o = &trainer->options;
     const tarn_optim_options *p = &o->optim;
     const tarn_schedule_options *s = &o->schedule;
-    snprintf(trainer->fingerprint, sizeof trainer->fingerprint,
+    int used = snprintf(trainer->fingerprint, sizeof trainer->fingerprint,
              "seed: %llu\ntrain.batch: %lld\ntrain.shards: %d\ntrain.accumulate: %d\noptim.kind: %s\noptim.lr: %.17g\n"
              "optim.momentum: %.17g\noptim.nesterov: %d\noptim.beta1: %.17g\noptim.beta2: %.17g\noptim.epsilon: %.17g\n"
              "optim.weight_decay: %.17g\noptim.clip: %.17g\nschedule.kind: %d\nschedule.warmup: %lld\n"
@@ -87,35 +88,101 @@ void tarn_trainer_make_fingerprint(tarn_trainer *trainer)
              p->kind == TARN_SGD ? "sgd" : "adamw", p->lr, p->momentum, p->nesterov, p->beta1, p->beta2, p->epsilon,
              p->weight_decay, p->clip, (int)s->kind, (long long)s->warmup, s->final_ratio, (long long)s->every,
              s->gamma, tarn_module_kind(trainer->model), tarn_dataset_digest(o->data));
-}
-
-/* Compares line by line; names the first key that differs. */
-static tarn_status check_fingerprint(tarn_trainer *trainer)
-{
-    const char *old = tarn_checkpoint_text_get(trainer->store, "text/fingerprint"), *now = trainer->fingerprint;
-    while (old && *old && *now) {
-        size_t old_length = strcspn(old, "\n"), now_length = strcspn(now, "\n");
-        if (old_length != now_length || memcmp(old, now, old_length)) {
-            tarn_fail(trainer->context, TARN_ERROR_CONFIG, TARN_HERE,
-                      "the checkpoints in %s belong to a run with \"%.*s\", this one has \"%.*s\": set it back, choose "
-                      "another checkpoint directory, or start over with --from-scratch (from_scratch in C)",
-                      trainer->options.checkpoint_directory, (int)old_length, old, (int)now_length, now);
-            tarn_error_agree(trainer->context); /* the texts are the same on all ranks */
-            return TARN_ERROR_CONFIG;
-        }
-        old += old_length + (old[old_length] != 0);
-        now += now_length + (now[now_length] != 0);
-    }
+    /* Lines are only ever added at the end: a checkpoint without them can still be resumed. */
+    used += snprintf(trainer->fingerprint + used, sizeof trainer->fingerprint - (size_t)used,
+                     "data.samples: %lld\nmodel.parameters: %lld\nmodel.trainable: %d\n",
+                     (long long)tarn_dataset_length(o->data), (long long)tarn_module_numel(trainer->model),
+                     tarn_module_trainable_count(trainer->model));
+    tarn_gpt_options gpt;
+    if (!tarn_module_is_gpt(trainer->model)) return TARN_OK;
+    tarn_status status = tarn_gpt_get_options(trainer->model, &gpt);
+    if (status) return status;
+    snprintf(trainer->fingerprint + used, sizeof trainer->fingerprint - (size_t)used,
+             "model.layers: %lld\nmodel.heads: %lld\nmodel.width: %lld\nmodel.context: %lld\nmodel.dropout: %.17g\n",
+             (long long)gpt.layers, (long long)gpt.heads, (long long)gpt.width, (long long)gpt.context, gpt.dropout);
     return TARN_OK;
 }
 
-tarn_status tarn_trainer_resume(tarn_trainer *trainer)
+/* The first line in which two texts differ, while both have lines; false when there is none. */
+static bool first_difference(const char *a, const char *b, char line_a[256], char line_b[256])
+{
+    while (*a && *b) {
+        size_t length_a = strcspn(a, "\n"), length_b = strcspn(b, "\n");
+        if (length_a != length_b || memcmp(a, b, length_a)) {
+            snprintf(line_a, 256, "%.*s", (int)length_a, a);
+            snprintf(line_b, 256, "%.*s", (int)length_b, b);
+            return true;
+        }
+        a += length_a + (a[length_a] != 0);
+        b += length_b + (b[length_b] != 0);
+    }
+    return false;
+}
+
+/* The ranks' texts differ: rank 0 sends its own, and the lowest rank with another line says which. */
+static tarn_status name_difference(tarn_trainer *trainer, const char *mine, const char *label)
+{
+    char first[TARN_FINGERPRINT_BYTES + 512], line[256], line_of_first[256];
+    snprintf(first, sizeof first, "%s", mine);
+    tarn_status status = tarn_comm_broadcast(tarn_get_comm(trainer->context), first, sizeof first, 0, label);
+    if (status) return status;
+    if (first_difference(mine, first, line, line_of_first))
+        status = tarn_fail(trainer->context, TARN_ERROR_CONFIG, TARN_HERE,
+                           "%s: it has \"%s\", rank 0 has \"%s\". Start all ranks with the same options and data",
+                           label, line, line_of_first);
+    return tarn_agree(trainer->context, status, label);
+}
+
+tarn_status tarn_trainer_compare_ranks(tarn_trainer *trainer)
+{
+    static const char label[] = "comparing the options and data of the ranks";
+    const tarn_train_options *o = &trainer->options;
+    if (tarn_ranks(trainer->context) == 1) return TARN_OK;
+    /* With what decides which collective calls follow, though the bits do not depend on it. */
+    char text[TARN_FINGERPRINT_BYTES + 512];
+    snprintf(text, sizeof text,
+             "%strain.steps: %lld\ntrain.eval_every: %lld\ndata.validation_samples: %lld\ncheckpoint: %d\n"
+             "checkpoint.every: %lld\ncheckpoint.best: %s\nfrom_scratch: %d\nmodel.init_from: %d\ntrack: %d\n",
+             trainer->fingerprint, (long long)o->steps, (long long)o->eval_every,
+             (long long)(trainer->validation ? tarn_dataset_length(trainer->validation) : 0),
+             o->checkpoint_directory != NULL, (long long)o->checkpoint_every,
+             o->best_metric ? o->best_metric : "validation.loss", o->from_scratch, o->init_from != NULL,
+             o->track != NULL);
+    /* A word of its own: that of the trainer is as long as this rank's number of shards says. */
+    tarn_control *control = NULL;
+    tarn_status status = tarn_agree(trainer->context, tarn_control_create(&control, trainer->context, 1), label);
+    if (!status) {
+        uint64_t hash = XXH3_64bits(text, strlen(text));
+        tarn_control_set_hashes(control, 1, hash ? hash : 1);
+        status = tarn_control_exchange(control, label);
+        if (tarn_control_flags(control) & TARN_CONTROL_DIVERGED) {
+            tarn_error_clear(trainer->context);
+            status = name_difference(trainer, text, label);
+        }
+    }
+    tarn_control_destroy(control);
+    return status;
+}
+
+/* Names the first key in which this rank's fingerprint is not that of the checkpoint. */
+static tarn_status check_fingerprint(tarn_trainer *trainer)
+{
+    const char *text = tarn_checkpoint_text_get(trainer->store, "text/fingerprint");
+    char old[256], now[256];
+    if (!text || !first_difference(text, trainer->fingerprint, old, now)) return TARN_OK;
+    return tarn_fail(trainer->context, TARN_ERROR_CONFIG, TARN_HERE,
+                     "the checkpoints in %s belong to a run with \"%s\", this one has \"%s\": set it back, choose "
+                     "another checkpoint directory, or start over with --from-scratch (from_scratch in C)",
+                     trainer->options.checkpoint_directory, old, now);
+}
+
+tarn_status tarn_trainer_resume(tarn_trainer *trainer, bool *found)
 {
     int64_t step;
-    bool found;
-    tarn_status status = tarn_checkpoint_load(trainer->store, trainer->entries, trainer->entry_count, &step, &found);
-    if (status || !found) return status;
-    status = check_fingerprint(trainer);
+    *found = false;
+    tarn_status status = tarn_checkpoint_load(trainer->store, trainer->entries, trainer->entry_count, &step, found);
+    if (status || !*found) return status;
+    status = tarn_agree(trainer->context, check_fingerprint(trainer), "comparing the run with the checkpoint");
     if (status) return status;
     trainer->saved_step = trainer->step;
     const char *run_id = tarn_checkpoint_text_get(trainer->store, "text/run_id");
@@ -125,7 +192,7 @@ tarn_status tarn_trainer_resume(tarn_trainer *trainer)
     return TARN_OK;
 }
 
-tarn_status tarn_trainer_save(tarn_trainer *trainer, bool is_best)
+tarn_status tarn_trainer_save(tarn_trainer *trainer, bool is_best, bool final)
 {
     const tarn_dataset *data = trainer->options.data;
     const char *vocabulary = tarn_text_vocabulary(data);
@@ -135,15 +202,21 @@ tarn_status tarn_trainer_save(tarn_trainer *trainer, bool is_best)
         {"text/tokenizer", vocabulary ? *vocabulary ? "char" : "byte" : ""},
         {"text/run_id", trainer->run_id},
         {"text/fingerprint", trainer->fingerprint}};
-    tarn_status status = tarn_checkpoint_save(trainer->store, trainer->step, trainer->entries, trainer->entry_count,
-                                              texts, (int)(sizeof texts / sizeof *texts), is_best);
+    tarn_status status = TARN_OK;
+    if (trainer->saved_step != trainer->step || is_best)
+        status = tarn_checkpoint_save(trainer->store, trainer->step, trainer->entries, trainer->entry_count, texts,
+                                      (int)(sizeof texts / sizeof *texts), is_best);
+    if (final) {
+        /* Only rank 0 writes; that nothing was saved is the outcome of the run on every rank. */
+        trainer->saved_final = true;
+        status = tarn_agree(trainer->context, status, "saving the last checkpoint");
+    }
     if (status) {
         /* Training goes on: the next checkpoint tries again. The newest one on disk stays valid. */
         const tarn_error *error = tarn_get_error(trainer->context);
-        bool final = trainer->stop || trainer->step == trainer->options.steps;
+        if (final) return status;
         tarn_log(trainer->context, TARN_LOG_ERROR, "checkpoint of step %lld was not saved: %s",
                  (long long)trainer->step, error ? error->message : tarn_status_name(status));
-        if (final) return status;
         tarn_error_clear(trainer->context);
         return TARN_OK;
     }

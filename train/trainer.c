@@ -45,6 +45,19 @@ static tarn_status check_plan(tarn_context *context, const tarn_train_options *o
                          (long long)options->batch, shards, options->accumulate, (long long)parts, lower,
                          (long long)above);
     }
+    const char *metric = options->best_metric;
+    if (metric && strcmp(metric, "validation.loss") && strcmp(metric, "validation.accuracy"))
+        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
+                         "checkpoint.best \"%s\" (best_metric in C) is no metric: use validation.loss or "
+                         "validation.accuracy",
+                         metric);
+    tarn_sample_shape shape;
+    tarn_dataset_shape(options->data, &shape);
+    if (metric && !strcmp(metric, "validation.accuracy") && !tarn_trainer_has_accuracy(options, &shape))
+        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
+                         "checkpoint.best validation.accuracy (best_metric in C): this run has no accuracy, which "
+                         "language models, targets that are no classes and a loss function of one's own do not have: "
+                         "use validation.loss");
     if (tarn_dataset_length(options->data) < 1 && !tarn_module_is_gpt(options->model))
         return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE, "the training data set is empty");
     return TARN_OK;
@@ -72,7 +85,6 @@ static tarn_status build_model(tarn_context *context, const tarn_train_options *
 {
     tarn_status status = fit_model_to_data(context, options);
     if (!status && !tarn_module_is_built(options->model)) status = tarn_module_build(options->model, options->seed);
-    if (!status && options->init_from) status = tarn_module_init_from(options->model, options->init_from, true, NULL);
     return status;
 }
 
@@ -132,12 +144,17 @@ static tarn_status make_parts(tarn_trainer *trainer)
 static tarn_status open_records(tarn_trainer *trainer)
 {
     const tarn_train_options *options = &trainer->options;
-    tarn_status status = TARN_OK;
-    tarn_trainer_make_fingerprint(trainer);
-    if (options->checkpoint_directory)
+    bool resumed = false;
+    tarn_status status =
+        tarn_agree(trainer->context, tarn_trainer_make_fingerprint(trainer), "describing the options and data");
+    if (!status) status = tarn_trainer_compare_ranks(trainer);
+    if (!status && options->checkpoint_directory)
         status = tarn_checkpoint_store_open(&trainer->store, trainer->context, options->checkpoint_directory,
                                             options->checkpoint_keep);
-    if (!status && trainer->store && !options->from_scratch) status = tarn_trainer_resume(trainer);
+    if (!status && trainer->store && !options->from_scratch) status = tarn_trainer_resume(trainer, &resumed);
+    /* A run that goes on has left its pre-trained parameters behind: their file may be gone. */
+    if (!status && options->init_from && !resumed)
+        status = tarn_module_init_from(options->model, options->init_from, true, NULL);
     if (status) return status;
     if (options->track && trainer->step < options->steps) {
         tarn_track_options track = *options->track;
@@ -212,7 +229,7 @@ bool tarn_trainer_next(tarn_trainer *trainer)
     if (!status) return true;
     /* The others are in the step already: take part with zeros, and let the control word say why. */
     tarn_control_fail(trainer->control, trainer->mine.begin, status);
-    tarn_optim_step(trainer);
+    tarn_trainer_end_step(trainer);
     return false;
 }
 
@@ -251,8 +268,8 @@ tarn_status tarn_trainer_finish(tarn_trainer *trainer)
     if (!trainer) return TARN_OK;
     tarn_context *context = trainer->context;
     tarn_status status = trainer->status;
-    if (!status && trainer->store && trainer->saved_step != trainer->step && !trainer->in_step)
-        status = tarn_trainer_save(trainer, false);
+    if (!status && trainer->store && !trainer->saved_final && !trainer->in_step)
+        status = tarn_trainer_save(trainer, false, true);
     if (!status && trainer->stop && trainer->step < trainer->options.steps) {
         status =
             tarn_fail(context, TARN_STOPPED, TARN_HERE, "stopped on request after step %lld", (long long)trainer->step);

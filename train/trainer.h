@@ -25,6 +25,8 @@
 #include "runtime/worker/worker.h"
 #include <tarn/train.h>
 
+enum { TARN_FINGERPRINT_BYTES = 4096 };
+
 /* What one thread that runs shards keeps between steps. */
 typedef struct tarn_leader {
     tarn_trainer *trainer;
@@ -71,19 +73,20 @@ struct tarn_trainer {
     tarn_tracker *tracker;
 
     int64_t step; /* done */
-    int64_t saved_step, reported_step;
+    int64_t saved_step; /* in the newest checkpoint of this rank's knowledge; -1: none */
+    bool saved_final;   /* all ranks went through the last save */
     bool stop;
     double best; /* NaN: none yet */
     uint64_t parameter_hash;
     tarn_status status;
     tarn_progress progress;
     char run_id[40];
-    char fingerprint[2048];
+    char fingerprint[TARN_FINGERPRINT_BYTES];
     double step_started;
     bool dry; /* steps opened now run no kernels, see memory.c */
 
     /* The loop by hand. */
-    bool in_step, by_hand;
+    bool in_step;
     int hand_shard, hand_micro;
     tarn_step *hand_step;
     tarn_batch hand_batch;
@@ -95,19 +98,27 @@ struct tarn_trainer {
 tarn_status tarn_trainer_open_slot(tarn_trainer *trainer, tarn_leader *leader, tarn_team *team,
                                    const tarn_loader *loader, int shard, int micro, int64_t step_index,
                                    float *gradients, tarn_step **step, tarn_batch *batch);
-/* Gives up a step before its shards ran: they count as failed. */
+/* Gives up the shards of a step that have not ended: they count as failed. */
 void tarn_trainer_abandon_shards(tarn_trainer *trainer);
 /* The default loss, and the model's output when `logits` asks for it (NULL otherwise). */
 tarn_tensor *tarn_trainer_loss(tarn_trainer *trainer, tarn_step *step, const tarn_batch *batch, tarn_tensor **logits);
 
+/* ---- update.c ---- */
+/* tarn_optim_step without its checks: also for a step whose data could not be loaded. */
+tarn_status tarn_trainer_end_step(tarn_trainer *trainer);
+
 /* ---- evaluate.c ---- */
-bool tarn_trainer_has_accuracy(const tarn_trainer *trainer);
+/* True when a model trained so has an accuracy: classes, one target a sample, the default loss, no language model. */
+bool tarn_trainer_has_accuracy(const tarn_train_options *options, const tarn_sample_shape *shape);
 
 /* ---- state.c ---- */
 tarn_status tarn_trainer_describe_state(tarn_trainer *trainer);
-/* Loads the newest checkpoint, if any: step, parameters, moments, user state. */
-tarn_status tarn_trainer_resume(tarn_trainer *trainer);
-tarn_status tarn_trainer_save(tarn_trainer *trainer, bool is_best);
-void tarn_trainer_make_fingerprint(tarn_trainer *trainer);
+/* Loads the newest checkpoint, if any: step, parameters, moments, user state. Collective; *found is false without. */
+tarn_status tarn_trainer_resume(tarn_trainer *trainer, bool *found);
+/* A failure of the final save is the run's, on all ranks (final: collective); of another one it is logged. */
+tarn_status tarn_trainer_save(tarn_trainer *trainer, bool is_best, bool final);
+tarn_status tarn_trainer_make_fingerprint(tarn_trainer *trainer);
+/* An error on all ranks, which names the first option that differs, unless they were given the same. Collective. */
+tarn_status tarn_trainer_compare_ranks(tarn_trainer *trainer);
 
 #endif

@@ -39,6 +39,7 @@ static tarn_status not_finite(tarn_trainer *trainer, double loss, double norm_sq
 static void track(tarn_trainer *trainer)
 {
     const tarn_progress *progress = &trainer->progress;
+    double started = tarn_seconds();
     const struct {
         const char *key;
         double value;
@@ -50,6 +51,7 @@ static void track(tarn_trainer *trainer)
         tarn_log_metric(trainer->tracker, "validation.loss", progress->validation_loss, progress->step);
     if (isfinite(progress->validation_accuracy))
         tarn_log_metric(trainer->tracker, "validation.accuracy", progress->validation_accuracy, progress->step);
+    trainer->progress.track_seconds = tarn_seconds() - started;
 }
 
 /* True when the metric the options name is better than all before. */
@@ -110,8 +112,10 @@ static tarn_status after_update(tarn_trainer *trainer)
     /* What a checkpoint has behind it must be in the record: after a kill the resumed run does not log it again. */
     bool due = options->checkpoint_every && trainer->step % options->checkpoint_every == 0;
     if (trainer->store && (best || due || trainer->stop || trainer->step == options->steps)) {
+        double started = tarn_seconds();
         tarn_track_flush(trainer->tracker);
-        status = tarn_trainer_save(trainer, best);
+        trainer->progress.track_seconds += tarn_seconds() - started;
+        status = tarn_trainer_save(trainer, best, trainer->stop || trainer->step == options->steps);
     }
     if (!status && options->progress) {
         status = options->progress(options->progress_user, &trainer->progress);
@@ -122,17 +126,42 @@ static tarn_status after_update(tarn_trainer *trainer)
     return status;
 }
 
+/* Shards the program left out are an error of the step, unless it stopped at one that failed. */
+static void check_all_ran(tarn_trainer *trainer)
+{
+    if (trainer->hand_shard >= trainer->mine.end) return;
+    for (int shard = trainer->mine.begin; shard < trainer->hand_shard; shard++)
+        if (trainer->result[shard].status) return;
+    tarn_status status =
+        tarn_fail(trainer->context, TARN_ERROR_STATE, TARN_HERE,
+                  "tarn_optim_step at step %lld: shard %d was not run to its end. Run every shard of the step first: "
+                  "call tarn_step_begin until it returns NULL, or tarn_trainer_run_shards once",
+                  (long long)trainer->step, trainer->hand_shard);
+    tarn_control_fail(trainer->control, trainer->hand_shard, status);
+}
+
 tarn_status tarn_optim_step(tarn_trainer *trainer)
 {
     if (!trainer->in_step || trainer->hand_step)
         return tarn_fail(trainer->context, TARN_ERROR_STATE, TARN_HERE,
                          "tarn_optim_step: call it after tarn_trainer_next, when every shard's step has ended");
+    check_all_ran(trainer);
+    return tarn_trainer_end_step(trainer);
+}
+
+tarn_status tarn_trainer_end_step(tarn_trainer *trainer)
+{
     tarn_trainer_abandon_shards(trainer); /* those that were never begun */
     trainer->in_step = false;
     float *gradient;
     double sum_of_squares, wait;
     tarn_status status = tarn_reducer_finish(trainer->reducer, &gradient, &sum_of_squares);
     report_shards(trainer);
+    if (status == TARN_ERROR_COMM) {
+        /* A peer is gone or stuck: it would not answer the control word either, only after a second deadline. */
+        trainer->status = status;
+        return status;
+    }
     if (status) tarn_control_fail(trainer->control, trainer->options.shards, status);
     if (tarn_stop_requested()) tarn_control_raise(trainer->control, TARN_CONTROL_STOP);
     tarn_control_set_hashes(trainer->control, (uint64_t)trainer->step + 1, trainer->parameter_hash);
