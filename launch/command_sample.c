@@ -6,6 +6,7 @@
 #include "launch/command.h"
 #include "launch/run.h"
 #include "runtime/base/portable_math.h"
+#include "runtime/dist/control.h"
 #include "runtime/random/random.h"
 
 #include <errno.h>
@@ -168,13 +169,15 @@ static tarn_status generate(tarn_context *context, tarn_module *model, tarn_toke
     return status;
 }
 
-static void sample(tarn_context *context, const settings *s)
+/* Under mpirun all ranks take part in loading, which is collective; rank 0 alone generates, so that the text appears
+ * once. */
+static void sample(tarn_context *context, tarn_status status, const settings *s)
 {
     tarn_config *config = NULL;
     tarn_module *model = NULL;
     tarn_tokenizer *tokenizer = NULL;
     char *vocabulary = NULL;
-    tarn_status status = tarn_run_from_checkpoint(&config, &vocabulary, context, s->path, 0, NULL);
+    if (!status) status = tarn_run_from_checkpoint(&config, &vocabulary, context, s->path, 0, NULL);
     if (!status && strcmp(tarn_config_string(config, "model.kind"), "gpt"))
         status = tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "%s holds no gpt: only text models can be sampled",
                            s->path);
@@ -184,8 +187,9 @@ static void sample(tarn_context *context, const settings *s)
                                        vocabulary);
     if (!status) status = tarn_run_model(&model, context, config, tarn_tokenizer_size(tokenizer));
     if (!status) status = tarn_module_build(model, 0);
+    status = tarn_agree(context, status, "reading the checkpoint");
     if (!status) status = tarn_module_init_from(model, s->path, true, NULL);
-    if (!status) generate(context, model, tokenizer, s);
+    if (!status && tarn_rank(context) == 0) generate(context, model, tokenizer, s);
     tarn_module_destroy(model);
     tarn_tokenizer_destroy(tokenizer);
     tarn_config_destroy(config);
@@ -200,9 +204,10 @@ int tarn_command_sample(int argc, char **argv)
             return 0;
         }
     tarn_context *context;
-    settings s;
-    /* Under mpirun the others only come along: the text appears once. */
-    if (!tarn_init(&context, NULL, NULL) && tarn_rank(context) == 0 && !parse(context, argc, argv, &s))
-        sample(context, &s);
+    settings s = {0};
+    tarn_status status = tarn_init(&context, NULL, NULL);
+    if (!context) return 1;
+    if (!status) status = parse(context, argc, argv, &s);
+    if (tarn_get_comm(context)) sample(context, status, &s);
     return tarn_exit(context);
 }
