@@ -102,24 +102,17 @@ Test(simd, activation_gradients)
 
 Test(simd, portable_doubles)
 {
-    double worst_exp = 0, worst_log = 0, worst_sin = 0;
+    double worst_exp = 0, worst_cos = 0;
     for (double x = -700; x < 700; x += 0.01237) {
         worst_exp = fmax(worst_exp, fabs(tarn_math_exp(x) / exp(x) - 1));
-        worst_sin = fmax(worst_sin, fabs(tarn_math_sin(x) - sin(x)));
-        worst_sin = fmax(worst_sin, fabs(tarn_math_cos(x) - cos(x)));
+        worst_cos = fmax(worst_cos, fabs(tarn_math_cos(x) - cos(x)));
     }
-    for (double x = 1e-310; x < 1e300; x *= 1.0137)
-        worst_log = fmax(worst_log, fabs(tarn_math_log(x) - log(x)) / fmax(fabs(log(x)), 1e-300));
-    for (double x = 0.5; x < 2; x += 0.000137) {
-        if (x != 1.0) worst_log = fmax(worst_log, fabs(tarn_math_log(x) / log(x) - 1));
-    }
-    fprintf(stderr, "double: exp %.1e, log %.1e relative; sin, cos %.1e absolute\n", worst_exp, worst_log, worst_sin);
+    fprintf(stderr, "double: exp %.1e relative; cos %.1e absolute\n", worst_exp, worst_cos);
     cr_expect_leq(worst_exp, 1e-14);
-    cr_expect_leq(worst_log, 1e-14);
-    cr_expect_leq(worst_sin, 1e-15);
+    cr_expect_leq(worst_cos, 1e-15);
     cr_expect_eq(tarn_math_exp(-800), 0.0);
-    cr_expect(isinf(tarn_math_exp(800)) && isnan(tarn_math_exp(NAN)) && isnan(tarn_math_log(-1)));
-    cr_expect(isinf(tarn_math_log(0)) && isnan(tarn_math_sin(INFINITY)) && isnan(tarn_math_cos(NAN)));
+    cr_expect(isinf(tarn_math_exp(800)) && isnan(tarn_math_exp(NAN)));
+    cr_expect(isnan(tarn_math_cos(INFINITY)) && isnan(tarn_math_cos(NAN)));
     cr_expect_eq(tarn_math_pow_int(0.5, 10), 0x1p-10);
     cr_expect_eq(tarn_math_pow_int(2.0, -3), 0.125);
     cr_expect_eq(tarn_math_pow_int(0.9, 0), 1.0);

@@ -1,9 +1,9 @@
-/* portable_math.h - double-precision exp, log, sin, cos, sqrt and integer powers for everything outside the kernels:
+/* portable_math.h - double-precision exp, cos, sqrt and integer powers for everything outside the kernels:
  * schedules, initialisers, Adam's beta^t. Header only.
  *
  * Invariants: additions, multiplications, divisions and square roots only, each rounded once in the order written here
  * (-ffp-contract=off), so the bits are the same on every machine and with every libm. Errors below 1e-14 relative
- * (exp, log), 1e-15 absolute (sin, cos for |x| <= 1e5); not meant for inner loops.
+ * (exp), 1e-15 absolute (cos for |x| <= 1e5); not meant for inner loops.
  * The names say math because tarn_exp and tarn_sqrt are ops on tensors.
  */
 #ifndef TARN_PORTABLE_MATH_H
@@ -17,13 +17,6 @@ static inline double tarn_math_from_bits(uint64_t bits)
     double value;
     memcpy(&value, &bits, sizeof value);
     return value;
-}
-
-static inline uint64_t tarn_math_bits(double value)
-{
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
 }
 
 /* IEEE square root: one instruction, correctly rounded. */
@@ -55,39 +48,13 @@ static inline double tarn_math_exp(double x)
     return sum * tarn_math_from_bits((uint64_t)(whole - half + 1023) << 52);
 }
 
-/* Natural logarithm. 0 gives -infinity, negative numbers NaN.
- * x = 2^e m, m in [sqrt(1/2), sqrt(2)); log m = 2 artanh(s), s = (m - 1) / (m + 1), by its series to s^23. */
-static inline double tarn_math_log(double x)
-{
-    if (x != x) return x;
-    if (x < 0) return tarn_math_from_bits(0x7ff8000000000000u);
-    if (x == 0) return -tarn_math_from_bits(0x7ff0000000000000u);
-    uint64_t bits = tarn_math_bits(x);
-    if (bits == 0x7ff0000000000000u) return x;
-    int64_t exponent = 0;
-    if (bits < 0x0010000000000000u) { /* subnormal */
-        bits = tarn_math_bits(x * 18014398509481984.0);
-        exponent = -54;
-    }
-    exponent += (int64_t)(bits >> 52) - 1023;
-    double m = tarn_math_from_bits((bits & 0x000fffffffffffffu) | 0x3ff0000000000000u);
-    if (m > 1.4142135623730951) {
-        m *= 0.5;
-        exponent++;
-    }
-    double s = (m - 1.0) / (m + 1.0), square = s * s, sum = 0;
-    for (int k = 23; k >= 3; k -= 2) sum = (sum + 1.0 / (double)k) * square;
-    double e = (double)exponent;
-    return e * 6.93147180369123816490e-01 + (2.0 * s + (2.0 * s * sum + e * 1.90821492927058770002e-10));
-}
-
-/* sin (quarter_turns 0) or cos (1): x = n pi/2 + r with pi/2 in three parts of 33 bits, then series to r^18. */
-static inline double tarn_math_sin_cos(double x, int quarter_turns)
+/* The sine a quarter turn on: x = n pi/2 + r with pi/2 in three parts of 33 bits, then series to r^18. */
+static inline double tarn_math_cos(double x)
 {
     double n = tarn_math_round(x * 0.63661977236758134308);
     if (!(n < 4e15 && n > -4e15)) return x - x; /* NaN for infinities and NaN; beyond 1e5 accuracy is lost anyway */
     double r = ((x - n * 1.57079632673412561417e+00) - n * 6.07710050630396597660e-11) - n * 2.02226624879595063154e-21;
-    int64_t quadrant = ((int64_t)n + quarter_turns) & 3;
+    int64_t quadrant = ((int64_t)n + 1) & 3;
     double square = r * r, sum = 1.0;
     if (quadrant & 1) {
         for (int k = 18; k >= 2; k -= 2) sum = 1.0 - sum * square / (double)(k * (k - 1));
@@ -96,16 +63,6 @@ static inline double tarn_math_sin_cos(double x, int quarter_turns)
         sum *= r;
     }
     return quadrant & 2 ? -sum : sum;
-}
-
-static inline double tarn_math_sin(double x)
-{
-    return tarn_math_sin_cos(x, 0);
-}
-
-static inline double tarn_math_cos(double x)
-{
-    return tarn_math_sin_cos(x, 1);
 }
 
 /* x^n by squaring; x^0 = 1. */
