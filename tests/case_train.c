@@ -1,11 +1,20 @@
 /* case_train.c - small trainings as a plain program: for ThreadSanitizer and for several ranks.
  *
  *   case_train tsan       4 threads, 3 shards of 2 micro-batches, dropout, evaluation: prints the digest
+ *
+ * Each of the others trains the same on every rank but for one thing; every rank prints "rank R: ok" or "failed"
+ * (status). same                  nothing is different seed, samples, steps, shards, model rank 1 has another seed,
+ * number of samples or steps, another V, another dropout final DIRECTORY       the checkpoints' folder is gone before
+ * the last step early DIRECTORY       likewise, and the loop is left early init PATH             starts from that model
+ *   left_out              rank 1 leaves its last shard out
+ *   late                  rank 1 does not come to the end of its second step within TARN_COMM_TIMEOUT; rank 0 prints
+ *                         whether it waited for the control word too
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <tarn/tarn.h>
+#include <unistd.h>
 
 static int32_t ids[64 * 9];
 
@@ -17,21 +26,27 @@ static tarn_status read_sample(void *user, int64_t index, void *input, void *tar
     return TARN_OK;
 }
 
+static const tarn_sample_shape sample_shape = {.input_dtype = TARN_I32,
+                                               .target_dtype = TARN_I32,
+                                               .input_ndim = 1,
+                                               .target_ndim = 1,
+                                               .input_shape = {8},
+                                               .target_shape = {8},
+                                               .classes = 11};
+
+static int open_parts(tarn_context *context, int64_t samples, double dropout, tarn_module **gpt, tarn_dataset **data)
+{
+    tarn_gpt_options options = {
+        .layers = 1, .heads = 2, .width = 16, .context = 8, .vocabulary = 11, .dropout = dropout};
+    return tarn_gpt_create(gpt, context, &options) ||
+           tarn_callback_open(data, context, samples, &sample_shape, read_sample, NULL);
+}
+
 static int train(tarn_context *context, int threads, char digest[65])
 {
     tarn_module *gpt;
     tarn_dataset *data;
-    tarn_sample_shape shape = {.input_dtype = TARN_I32,
-                               .target_dtype = TARN_I32,
-                               .input_ndim = 1,
-                               .target_ndim = 1,
-                               .input_shape = {8},
-                               .target_shape = {8},
-                               .classes = 11};
-    tarn_gpt_options options = {.layers = 1, .heads = 2, .width = 16, .context = 8, .vocabulary = 11, .dropout = 0.1};
-    if (tarn_gpt_create(&gpt, context, &options) || tarn_callback_open(&data, context, 64, &shape, read_sample, NULL) ||
-        tarn_dataset_split(data, 0.25))
-        return 1;
+    if (open_parts(context, 64, 0.1, &gpt, &data) || tarn_dataset_split(data, 0.25)) return 1;
     tarn_trainer *trainer;
     tarn_train_options train = {.model = gpt,
                                 .data = data,
@@ -54,14 +69,8 @@ static int train(tarn_context *context, int threads, char digest[65])
     return status != TARN_OK;
 }
 
-int main(int argc, char **argv)
+static int run_tsan(tarn_context *context)
 {
-    tarn_context *context;
-    uint32_t state = 1;
-    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
-        ids[i] = (int32_t)((state = state * 1664525u + 1013904223u) >> 16) % 11;
-    if (argc < 2 || strcmp(argv[1], "tsan")) return 2;
-    tarn_init(&context, &argc, &argv);
     char digests[3][65] = {"", "", ""};
     static const int threads[3] = {1, 2, 4};
     for (int i = 0; i < 3; i++)
@@ -71,4 +80,76 @@ int main(int argc, char **argv)
     if (!same) fprintf(stderr, "digests differ: %s %s %s\n", digests[0], digests[1], digests[2]);
     int code = tarn_exit(context);
     return code ? code : !same;
+}
+
+/* The first shards of this rank's step, one after the other. */
+static void run_by_hand(tarn_trainer *trainer, void *gpt, int shards)
+{
+    for (int i = 0; i < shards; i++) {
+        tarn_step *step = tarn_step_begin(trainer);
+        const tarn_batch *batch = tarn_step_batch(step);
+        tarn_backward(step, tarn_gpt_loss(step, gpt, batch->inputs, batch->targets));
+        tarn_step_end(step);
+    }
+}
+
+static tarn_status run_loop(tarn_context *context, const char *name, const char *path, tarn_train_options *options)
+{
+    bool odd = tarn_rank(context) == 1, leave = false;
+    tarn_trainer *trainer;
+    tarn_status status = tarn_trainer_create(&trainer, context, options);
+    if (status) return status;
+    for (int step = 0; !leave && tarn_trainer_next(trainer); step++) {
+        if (step == 4 && tarn_rank(context) == 0 && (!strcmp(name, "final") || !strcmp(name, "early"))) {
+            char away[512];
+            snprintf(away, sizeof away, "%s-away", path);
+            if (rename(path, away)) perror(path);
+        }
+        leave = step == 4 && !strcmp(name, "early");
+        if (odd && !strcmp(name, "left_out"))
+            run_by_hand(trainer, options->model, 1); /* of its shards 1 and 2 */
+        else
+            tarn_trainer_run_shards(trainer);
+        if (step == 1 && odd && !strcmp(name, "late")) {
+            sleep(60); /* rank 0 ends the job before */
+            _exit(9);
+        }
+        /* Only an exchange of the control word sets its time anew. */
+        const double *control = &tarn_trainer_progress(trainer)->control_seconds, before = *control;
+        if (tarn_optim_step(trainer) == TARN_ERROR_COMM && !strcmp(name, "late"))
+            printf("the control word was %s\n", *control == before ? "left alone" : "waited for");
+    }
+    return tarn_trainer_finish(trainer);
+}
+
+int main(int argc, char **argv)
+{
+    tarn_context *context;
+    uint32_t state = 1;
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        ids[i] = (int32_t)((state = state * 1664525u + 1013904223u) >> 16) % 11;
+    if (argc < 2) return 2;
+    if (tarn_init(&context, &argc, &argv)) return tarn_exit(context);
+    if (!strcmp(argv[1], "tsan")) return run_tsan(context);
+    const char *name = argv[1], *path = argc > 2 ? argv[2] : NULL;
+    const char *odd = tarn_rank(context) == 1 ? name : ""; /* what is different on this rank */
+    tarn_module *gpt;
+    tarn_dataset *data;
+    if (open_parts(context, strcmp(odd, "samples") ? 64 : 63, strcmp(odd, "model") ? 0.1 : 0.2, &gpt, &data))
+        return tarn_exit(context);
+    tarn_train_options options = {.model = gpt,
+                                  .data = data,
+                                  .steps = strcmp(odd, "steps") ? 6 : 7,
+                                  .batch = 12,
+                                  .shards = strcmp(odd, "shards") ? 3 : 6,
+                                  .threads = 1,
+                                  .seed = strcmp(odd, "seed") ? 0 : 1};
+    if (!strcmp(name, "final") || !strcmp(name, "early")) options.checkpoint_directory = path;
+    if (!strcmp(name, "init")) options.init_from = path;
+    tarn_status status = run_loop(context, name, path, &options);
+    printf("rank %d: %s (%s)\n", tarn_rank(context), status ? "failed" : "ok", tarn_status_name(status));
+    fflush(stdout);
+    tarn_dataset_close(data);
+    tarn_module_destroy(gpt);
+    return tarn_exit(context);
 }
