@@ -7,7 +7,7 @@
  * number of samples or steps, another V, another dropout final DIRECTORY       the checkpoints' folder is gone before
  * the last step early DIRECTORY       likewise, and the loop is left early init PATH             starts from that model
  *   left_out              rank 1 leaves its last shard out
- *   late                  rank 1 does not come to the end of its second step within TARN_COMM_TIMEOUT; rank 0 prints
+ *   late                  rank 1 runs no shard of its second step within TARN_COMM_TIMEOUT; rank 0 prints
  *                         whether it waited for the control word too
  */
 #include <stdio.h>
@@ -105,15 +105,15 @@ static tarn_status run_loop(tarn_context *context, const char *name, const char 
             snprintf(away, sizeof away, "%s-away", path);
             if (rename(path, away)) perror(path);
         }
+        if (step == 1 && odd && !strcmp(name, "late")) {
+            sleep(60); /* rank 0 ends the job before */
+            _exit(9);
+        }
         leave = step == 4 && !strcmp(name, "early");
         if (odd && !strcmp(name, "left_out"))
             run_by_hand(trainer, options->model, 1); /* of its shards 1 and 2 */
         else
             tarn_trainer_run_shards(trainer);
-        if (step == 1 && odd && !strcmp(name, "late")) {
-            sleep(60); /* rank 0 ends the job before */
-            _exit(9);
-        }
         /* Only an exchange of the control word sets its time anew. */
         const double *control = &tarn_trainer_progress(trainer)->control_seconds, before = *control;
         if (tarn_optim_step(trainer) == TARN_ERROR_COMM && !strcmp(name, "late"))
