@@ -262,6 +262,25 @@ static void check_record(int steps)
     free(line);
 }
 
+Test(program, a_value_too_long_for_the_record_is_cut)
+{
+    char pattern[6600], *output;
+    memset(pattern, 'b', sizeof pattern);
+    pattern[0] = '[';
+    memcpy(pattern + sizeof pattern - 3, "]*", 3);
+    char *arguments = tarn_test_format("train run.yaml --quiet track.store=mlruns 'model.freeze=%s'", pattern);
+    free(tarn("", 0, 0, arguments));
+    char *line = tarn_test_format("cd %s && cat mlruns/*/*/params/model.freeze", folder);
+    cr_assert_eq(tarn_test_run(line, 20, &output), 0, "%s", output);
+    cr_expect_eq(strlen(output), 6000);
+    /* As it stands in the resolved configuration: a text that begins with a bracket is quoted there. */
+    cr_expect_eq(*output, '"');
+    cr_expect_eq(strncmp(output + 1, pattern, 5999), 0);
+    free(output);
+    free(line);
+    free(arguments);
+}
+
 Test(program, a_killed_rank_ends_the_run_which_resumes)
 {
     char *settings = tarn_test_format("train run.yaml --quiet train.steps=%d checkpoint.every=100", STEPS);
