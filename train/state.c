@@ -79,15 +79,16 @@ tarn_status tarn_trainer_make_fingerprint(tarn_trainer *trainer)
     const tarn_train_options *o = &trainer->options;
     const tarn_optim_options *p = &o->optim;
     const tarn_schedule_options *s = &o->schedule;
-    int used = snprintf(trainer->fingerprint, sizeof trainer->fingerprint,
-             "seed: %llu\ntrain.batch: %lld\ntrain.shards: %d\ntrain.accumulate: %d\noptim.kind: %s\noptim.lr: %.17g\n"
-             "optim.momentum: %.17g\noptim.nesterov: %d\noptim.beta1: %.17g\noptim.beta2: %.17g\noptim.epsilon: %.17g\n"
-             "optim.weight_decay: %.17g\noptim.clip: %.17g\nschedule.kind: %d\nschedule.warmup: %lld\n"
-             "schedule.final_ratio: %.17g\nschedule.every: %lld\nschedule.gamma: %.17g\nmodel: %s\ndata: %s\n",
-             (unsigned long long)o->seed, (long long)o->batch, o->shards, o->accumulate,
-             p->kind == TARN_SGD ? "sgd" : "adamw", p->lr, p->momentum, p->nesterov, p->beta1, p->beta2, p->epsilon,
-             p->weight_decay, p->clip, (int)s->kind, (long long)s->warmup, s->final_ratio, (long long)s->every,
-             s->gamma, tarn_module_kind(trainer->model), tarn_dataset_digest(o->data));
+    int used = snprintf(
+        trainer->fingerprint, sizeof trainer->fingerprint,
+        "seed: %llu\ntrain.batch: %lld\ntrain.shards: %d\ntrain.accumulate: %d\noptim.kind: %s\noptim.lr: %.17g\n"
+        "optim.momentum: %.17g\noptim.nesterov: %d\noptim.beta1: %.17g\noptim.beta2: %.17g\noptim.epsilon: %.17g\n"
+        "optim.weight_decay: %.17g\noptim.clip: %.17g\nschedule.kind: %d\nschedule.warmup: %lld\n"
+        "schedule.final_ratio: %.17g\nschedule.every: %lld\nschedule.gamma: %.17g\nmodel: %.200s\ndata: %.200s\n",
+        (unsigned long long)o->seed, (long long)o->batch, o->shards, o->accumulate,
+        p->kind == TARN_SGD ? "sgd" : "adamw", p->lr, p->momentum, p->nesterov, p->beta1, p->beta2, p->epsilon,
+        p->weight_decay, p->clip, (int)s->kind, (long long)s->warmup, s->final_ratio, (long long)s->every, s->gamma,
+        tarn_module_kind(trainer->model), tarn_dataset_digest(o->data));
     /* Lines are only ever added at the end: a checkpoint without them can still be resumed. */
     used += snprintf(trainer->fingerprint + used, sizeof trainer->fingerprint - (size_t)used,
                      "data.samples: %lld\nmodel.parameters: %lld\nmodel.trainable: %d\n",

@@ -72,7 +72,7 @@ struct tarn_trainer {
     char *entry_names;
     tarn_tracker *tracker;
 
-    int64_t step; /* done */
+    int64_t step;       /* done */
     int64_t saved_step; /* in the newest checkpoint of this rank's knowledge; -1: none */
     bool saved_final;   /* all ranks went through the last save */
     bool stop;
