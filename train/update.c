@@ -88,9 +88,11 @@ static tarn_status apply_update(tarn_trainer *trainer, const float *gradient, do
     progress->lr = tarn_schedule_rate(&options->schedule, options->optim.lr, trainer->step, options->steps);
     if (!isfinite(loss) || !isfinite(sum_of_squares)) return not_finite(trainer, loss, sum_of_squares);
     double total = count > 0 ? (double)count : 1;
-    tarn_status status = tarn_optimizer_update(
-        trainer->optimizer, trainer->workers, tarn_module_flat_values(trainer->model), gradient, sum_of_squares, total,
-        progress->lr, trainer->step, &progress->gradient_norm, &trainer->parameter_hash);
+    uint64_t *hash =
+        tarn_ranks(trainer->context) > 1 ? &trainer->parameter_hash : NULL; /* alone there is nobody to differ */
+    tarn_status status =
+        tarn_optimizer_update(trainer->optimizer, trainer->workers, tarn_module_flat_values(trainer->model), gradient,
+                              sum_of_squares, total, progress->lr, trainer->step, &progress->gradient_norm, hash);
     if (status) return status;
     trainer->step++;
     progress->update_seconds = tarn_seconds() - started;
@@ -111,17 +113,16 @@ static tarn_status after_update(tarn_trainer *trainer)
     track(trainer);
     /* What a checkpoint has behind it must be in the record: after a kill the resumed run does not log it again. */
     bool due = options->checkpoint_every && trainer->step % options->checkpoint_every == 0;
-    if (trainer->store && (best || due || trainer->stop || trainer->step == options->steps)) {
+    /* Before the checkpoint too: what the function does to the user's state belongs to this step. */
+    if (options->progress) status = options->progress(options->progress_user, &trainer->progress);
+    if (status && !tarn_get_error(trainer->context))
+        tarn_fail(trainer->context, status, TARN_HERE, "the progress function ended the run at step %lld",
+                  (long long)trainer->step);
+    if (!status && trainer->store && (best || due || trainer->stop || trainer->step == options->steps)) {
         double started = tarn_seconds();
         tarn_track_flush(trainer->tracker);
         trainer->progress.track_seconds += tarn_seconds() - started;
         status = tarn_trainer_save(trainer, best, trainer->stop || trainer->step == options->steps);
-    }
-    if (!status && options->progress) {
-        status = options->progress(options->progress_user, &trainer->progress);
-        if (status && !tarn_get_error(trainer->context))
-            tarn_fail(trainer->context, status, TARN_HERE, "the progress function ended the run at step %lld",
-                      (long long)trainer->step);
     }
     return status;
 }
