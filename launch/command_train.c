@@ -188,7 +188,7 @@ int tarn_command_train(int argc, char **argv)
     if (tarn_get_comm(context)) status = tarn_agree(context, status, "reading the run file and opening the data");
     if (!status) status = check_resume(context, &run, arguments.from_scratch);
     if (!status && arguments.dry_run)
-        status = tarn_plan_print(context, &run);
+        tarn_plan_print(context, &run);
     else if (!status)
         train(context, &run, &arguments);
     free(arguments.overrides);
