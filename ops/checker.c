@@ -24,17 +24,6 @@ enum { ALL_GRADIENTS = -1, FILL_REFERENCE = 0xCB, FILL_OTHER = 0x5C, STREAM_GRAD
 
 static const char *const isa_names[TARN_ISA_COUNT] = {"scalar", "avx2", "avx512"};
 
-tarn_isa checker_best_isa(void)
-{
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq"))
-        return TARN_ISA_AVX512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return TARN_ISA_AVX2;
-#endif
-    return TARN_ISA_SCALAR;
-}
-
 /* ---- running ------------------------------------------------------------------------------------------------------
  */
 
@@ -190,7 +179,7 @@ static void compare(checker *check, const variant *now, const char *what, int i,
 static void check_forward(checker *check, const checker_inputs *inputs, const checker_run *reference, tarn_dtype dtype,
                           const char *label)
 {
-    for (int isa = 0; isa <= (int)checker_best_isa(); isa++) {
+    for (int isa = 0; isa <= (int)tarn_isa_best(); isa++) {
         tarn_isa found;
         tarn_kernel *kernel = tarn_kernel_find(check->context, check->op->name, TARN_FORWARD, dtype, isa, &found);
         if (!kernel || found != (tarn_isa)isa) continue;
@@ -239,7 +228,7 @@ static void check_backward_of(checker *check, const checker_inputs *inputs, cons
     checker_run reference;
     if (!checker_backward(check, inputs, forward, scalar, 1, FILL_REFERENCE, only, add, &reference)) return;
     if (add && !*label) check_sum(check, overwritten, &reference);
-    for (int isa = 0; isa <= (int)checker_best_isa(); isa++) {
+    for (int isa = 0; isa <= (int)tarn_isa_best(); isa++) {
         tarn_isa found;
         tarn_kernel *kernel = tarn_kernel_find(check->context, check->op->name, TARN_BACKWARD, dtype, isa, &found);
         if (!kernel || found != (tarn_isa)isa) continue;

@@ -224,7 +224,7 @@ void checker_check_gradient(checker *check)
     taped first, other, in_double;
     if (!tape_pass(check, &single, TARN_ISA_SCALAR, &call.out[0], any, &first)) return;
     compare_with_kernels(check, &single, &first);
-    for (int isa = TARN_ISA_AVX2; isa <= (int)checker_best_isa(); isa++) {
+    for (int isa = TARN_ISA_AVX2; isa <= (int)tarn_isa_best(); isa++) {
         if (!tape_pass(check, &single, (tarn_isa)isa, &call.out[0], any, &other)) return;
         int64_t at = 0;
         check->report->checks++;

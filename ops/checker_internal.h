@@ -80,8 +80,6 @@ bool checker_backward(checker *check, const checker_inputs *inputs, const checke
                       int threads, int fill, int only, bool add, checker_run *run);
 /* Input i has a gradient that kernels and rules make; with_passed: or that is handed on. */
 bool checker_differentiable(const checker *check, const checker_inputs *inputs, int i, bool with_passed);
-/* Best ISA of this processor. */
-tarn_isa checker_best_isa(void);
 
 /* ---- checker_gradient.c ---- */
 

@@ -221,10 +221,8 @@ bool tarn_trainer_next(tarn_trainer *trainer)
     trainer->hand_micro = 0;
     tarn_status status = tarn_loader_load(trainer->loader, trainer->step);
     trainer->progress.data_seconds = tarn_seconds() - trainer->step_started;
-    if (!status)
-        status = tarn_reducer_begin(trainer->reducer);
-    else
-        tarn_reducer_begin(trainer->reducer);
+    tarn_status begun = tarn_reducer_begin(trainer->reducer); /* whatever the loader said: the other ranks have begun */
+    if (!status) status = begun;
     trainer->in_step = true;
     if (!status) return true;
     /* The others are in the step already: take part with zeros, and let the control word say why. */

@@ -171,7 +171,7 @@ tarn_status tarn_handle_signals(tarn_context *context)
 /* ---- life
  * ------------------------------------------------------------------------------------------------------------- */
 
-static tarn_isa best_isa(void)
+tarn_isa tarn_isa_best(void)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
@@ -187,7 +187,7 @@ static const char *const isa_names[TARN_ISA_COUNT] = {"scalar", "avx2", "avx512"
 
 static tarn_status choose_isa(tarn_context *context)
 {
-    context->isa = best_isa();
+    context->isa = tarn_isa_best();
     const char *wanted = getenv("TARN_ISA");
     if (!wanted || !*wanted) return TARN_OK;
     for (int isa = 0; isa < TARN_ISA_COUNT; isa++) {

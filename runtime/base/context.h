@@ -40,6 +40,8 @@ void tarn_error_agree(tarn_context *context);
 /* Records an error with a message made elsewhere, by rank `rank`. The first one stays. */
 tarn_status tarn_error_record(tarn_context *context, tarn_status status, int rank, const char *file, int line,
                               const char *message);
+/* The best ISA this processor runs, whatever TARN_ISA says. */
+tarn_isa tarn_isa_best(void);
 /* Seconds of the monotonic clock. */
 double tarn_seconds(void);
 /* 2 for what the user wrote (argument, shape, config, unreadable input), 75 for TARN_STOPPED, 0 for TARN_OK, else 1. */
