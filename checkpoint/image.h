@@ -7,22 +7,13 @@
 #ifndef TARN_CHECKPOINT_IMAGE_H
 #define TARN_CHECKPOINT_IMAGE_H
 
+#include "checkpoint/content.h"
 #include "checkpoint/header.h"
-#include "checkpoint/store.h"
 
 #define TARN_CHECKPOINT_TEXT_MINIMUM 4096
 #define TARN_CHECKPOINT_TEXT_MAXIMUM (1 << 20)
 
 typedef struct tarn_checkpoint_image tarn_checkpoint_image;
-
-/* What a save writes; borrowed. */
-typedef struct tarn_checkpoint_content {
-    int64_t step;
-    const tarn_checkpoint_entry *entries;
-    int entry_count;
-    const tarn_checkpoint_text *texts;
-    int text_count;
-} tarn_checkpoint_content;
 
 /* Makes the template through a temporary file at `path`, which is gone afterwards. */
 bool tarn_checkpoint_image_make(tarn_checkpoint_image **image, const char *path, const tarn_checkpoint_content *content,

@@ -1,19 +1,18 @@
-/* store.c - opening a directory of checkpoints and writing to it.
+/* store.c - opening a directory of checkpoints, and the training thread's half of a save: copy the state, hand it to
+ * the writer thread (commit.c), and take note of how that ended.
  *
- * Protocol of a save: temporary file, all bytes, fsync, rename, fsync of the directory; only then is the checkpoint
- * there, and only then may older ones go. Whatever fails before the rename leaves the directory as it was.
+ * Invariants: 1. a step waits for a copy, never for the disk, unless the request insists; 2. one write is under way at
+ * most; 3. HDF5 and the log are used by the training thread alone.
  */
 #include "checkpoint/store_internal.h"
-#include "checkpoint/verify.h"
+#include "runtime/base/context.h"
 #include "runtime/dist/control.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ---- life ----------------------------------------------------------------------------------------------------------
  */
@@ -53,7 +52,7 @@ tarn_status tarn_checkpoint_store_open(tarn_checkpoint_store **out, tarn_context
     if (!store) {
         status = tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: out of memory");
     } else {
-        *store = (tarn_checkpoint_store){.context = context, .keep = keep, .lock = -1};
+        *store = (tarn_checkpoint_store){.context = context, .keep = keep, .lock = -1, .saved_step = -1};
         if (keep < 1)
             status = tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
                                "checkpoint.keep is %d: at least 1 checkpoint must be kept", keep);
@@ -72,151 +71,193 @@ tarn_status tarn_checkpoint_store_open(tarn_checkpoint_store **out, tarn_context
 void tarn_checkpoint_store_close(tarn_checkpoint_store *store)
 {
     if (!store) return;
+    /* The state of the last snapshot is good whatever ended the run: it is written to its end. */
+    if (store->writer) tarn_checkpoint_writer_wait(store->writer);
+    tarn_checkpoint_poll(store);
+    tarn_checkpoint_writer_destroy(store->writer);
+    tarn_checkpoint_snapshot_destroy(store->snapshot);
     tarn_checkpoint_image_destroy(store->image);
     tarn_checkpoint_unlock(store->lock);
     free(store->texts);
     free(store);
 }
 
-/* ---- retention -----------------------------------------------------------------------------------------------------
+/* ---- the writer's reports -----------------------------------------------------------------------------------------
  */
 
-/* Removes all checkpoints but the newest valid one; false when that frees nothing. */
-static bool prune(tarn_checkpoint_store *store)
+static void log_notes(tarn_checkpoint_store *store)
 {
-    int64_t *steps;
-    int count, removed = 0;
-    tarn_problem problem;
-    bool found_valid = false;
-    if (!tarn_checkpoint_scan(&steps, &count, store->directory, &problem)) return false;
-    tarn_checkpoint_found *found = malloc(sizeof *found);
-    int valid = 0;
-    for (int i = 0; found && !found_valid && i < count; i++) {
-        found_valid = tarn_checkpoint_file(found->path, store->directory, steps[i]) &&
-                      tarn_checkpoint_verify(found, true, &problem) && found->header.step == steps[i];
-        if (found_valid) valid = i;
-    }
-    for (int i = 0; found_valid && i < count; i++)
-        if (i != valid && tarn_checkpoint_file(found->path, store->directory, steps[i]) && !unlink(found->path))
-            removed++;
-    if (removed)
-        tarn_log(store->context, TARN_LOG_WARN,
-                 "checkpoint: the disk is full; removed %d older checkpoint%s from %s and kept that of step %" PRId64,
-                 removed, removed == 1 ? "" : "s", store->directory, steps[valid]);
-    free(found);
-    free(steps);
-    return removed > 0;
+    for (int i = 0; i < store->note_count; i++)
+        tarn_log(store->context, store->notes[i].level, "%s", store->notes[i].text);
+    if (store->notes_lost)
+        tarn_log(store->context, TARN_LOG_WARN, "checkpoint: %d more messages of the writer are lost",
+                 store->notes_lost);
+    store->note_count = store->notes_lost = 0;
 }
 
-/* A run that goes on from an earlier step leaves later ones behind it: the next start must not take them for the
- * newest. They are renamed, not removed, since only their owner knows what they are worth. */
-static void set_aside(tarn_checkpoint_store *store, const char *path, int64_t step)
+/* Takes the outcome of a write that has ended; false: there is none. */
+static bool take_outcome(tarn_checkpoint_store *store)
 {
-    char aside[TARN_CHECKPOINT_PATH];
-    if (tarn_checkpoint_path(aside, store->directory, "superseded-%012lld.h5", (long long)step) && !rename(path, aside))
-        tarn_log(
-            store->context, TARN_LOG_WARN,
-            "checkpoint: %s is of a later step than the one just saved, and is called %s from now on: remove it when "
-            "you do not need it",
-            path, strrchr(aside, '/') + 1);
+    if (!store->pending || tarn_checkpoint_writer_busy(store->writer)) return false;
+    store->pending = false;
+    log_notes(store);
+    const tarn_checkpoint_outcome *outcome = &store->outcome;
+    if (outcome->durable) {
+        store->saved_step = outcome->step;
+        store->persist_seconds = outcome->seconds;
+        tarn_log(store->context, TARN_LOG_INFO, "saved step %" PRId64 ": %.1f MiB, durable after %.3f s", outcome->step,
+                 (double)outcome->bytes / (1 << 20), outcome->seconds);
+    }
+    return true;
 }
 
-/* Keeps the newest up to `newest`. Files whose header is broken do not count, so that they push no good one out. */
-static void retain(tarn_checkpoint_store *store, int64_t newest)
+void tarn_checkpoint_poll(tarn_checkpoint_store *store)
 {
-    int64_t *steps;
-    int count, kept = 0;
-    tarn_problem problem;
-    if (!tarn_checkpoint_scan(&steps, &count, store->directory, &problem)) {
-        tarn_log(store->context, TARN_LOG_WARN, "checkpoint: %s; older checkpoints are kept", problem.text);
-        return;
-    }
-    tarn_checkpoint_found *found = malloc(sizeof *found);
-    for (int i = 0; found && i < count; i++) {
-        if (!tarn_checkpoint_file(found->path, store->directory, steps[i])) continue;
-        if (steps[i] > newest)
-            set_aside(store, found->path, steps[i]);
-        else if (kept >= store->keep)
-            unlink(found->path);
-        else if (tarn_checkpoint_verify(found, false, &problem))
-            kept++;
-    }
-    free(found);
-    free(steps);
+    if (take_outcome(store) && store->outcome.status)
+        tarn_log(store->context, TARN_LOG_ERROR, "checkpoint of step %" PRId64 ": %s", store->outcome.step,
+                 store->outcome.message);
 }
 
-/* ---- saving --------------------------------------------------------------------------------------------------------
+tarn_status tarn_checkpoint_wait(tarn_checkpoint_store *store)
+{
+    if (store->writer) tarn_checkpoint_writer_wait(store->writer);
+    if (!take_outcome(store) || !store->outcome.status) return TARN_OK;
+    return tarn_fail(store->context, store->outcome.status, TARN_HERE, "%s", store->outcome.message);
+}
+
+int64_t tarn_checkpoint_saved_step(const tarn_checkpoint_store *store)
+{
+    return store->saved_step;
+}
+
+double tarn_checkpoint_persist_seconds(const tarn_checkpoint_store *store)
+{
+    return store->persist_seconds;
+}
+
+int64_t tarn_checkpoint_left_out(const tarn_checkpoint_store *store)
+{
+    return store->left_out;
+}
+
+/* ---- taking -------------------------------------------------------------------------------------------------------
  */
 
-static bool write_temporary(tarn_checkpoint_store *store, const tarn_checkpoint_content *content, const char *path,
-                            tarn_problem *problem)
+static void run_commit(void *store)
 {
-    unlink(path);
-    int file = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
-    if (file < 0) return tarn_problem_set(problem, errno, "%s", strerror(errno));
-    bool done = tarn_checkpoint_image_write(store->image, file, content, problem);
-    if (close(file) && done) done = tarn_problem_set(problem, errno, "%s", strerror(errno));
-    return done;
+    tarn_checkpoint_commit(store);
 }
 
-/* One attempt; nothing is left behind when it fails. */
-static bool write_checkpoint(tarn_checkpoint_store *store, const tarn_checkpoint_content *content, const char *path,
-                             tarn_problem *problem)
+static void run_touch(void *store)
 {
-    char temporary[TARN_CHECKPOINT_PATH];
-    if (!tarn_checkpoint_image_fits(store->image, content)) {
-        tarn_checkpoint_image_destroy(store->image);
-        store->image = NULL;
-        if (!tarn_checkpoint_path(temporary, store->directory, ".tmp-template.h5") ||
-            !tarn_checkpoint_image_make(&store->image, temporary, content, problem))
-            return false;
+    tarn_checkpoint_snapshot_touch(((tarn_checkpoint_store *)store)->snapshot);
+}
+
+static tarn_checkpoint_content content_of(const tarn_checkpoint_request *request)
+{
+    return (tarn_checkpoint_content){.step = request->step,
+                                     .entries = request->entries,
+                                     .entry_count = request->entry_count,
+                                     .texts = request->texts,
+                                     .text_count = request->text_count};
+}
+
+/* Template and thread, on the training thread: HDF5 is used on no other. The template is made anew when names, shapes
+ * or the capacity of a text have changed. */
+static bool make_ready(tarn_checkpoint_store *store, const tarn_checkpoint_content *content, tarn_problem *problem)
+{
+    char path[TARN_CHECKPOINT_PATH];
+    if (!store->snapshot && !(store->snapshot = tarn_checkpoint_snapshot_create()))
+        return tarn_problem_set(problem, ENOMEM, "out of memory");
+    if (!store->writer && !tarn_checkpoint_writer_create(&store->writer, problem)) return false;
+    if (tarn_checkpoint_image_fits(store->image, content)) return true;
+    tarn_checkpoint_image_destroy(store->image);
+    store->image = NULL;
+    if (!tarn_checkpoint_path(path, store->directory, ".tmp-template.h5"))
+        return tarn_problem_set(problem, ENAMETOOLONG, "too long a name");
+    if (tarn_checkpoint_image_make(&store->image, path, content, problem)) return true;
+    bool again = tarn_checkpoint_disk_full(problem) && tarn_checkpoint_prune(store) &&
+                 tarn_checkpoint_image_make(&store->image, path, content, problem);
+    log_notes(store);
+    return again;
+}
+
+static tarn_status check_request(tarn_checkpoint_store *store, const tarn_checkpoint_request *request)
+{
+    if (request->step < 0 || request->step > 999999999999999999 || request->entry_count < 0 || request->text_count < 0)
+        return tarn_fail(store->context, TARN_ERROR_ARGUMENT, TARN_HERE,
+                         "checkpoint: step %" PRId64 ", %d arrays, %d texts: out of range", request->step,
+                         request->entry_count, request->text_count);
+    return TARN_OK;
+}
+
+static tarn_status not_ready(tarn_checkpoint_store *store, int64_t step, const tarn_problem *problem)
+{
+    char path[TARN_CHECKPOINT_PATH], message[1600];
+    if (!tarn_checkpoint_file(path, store->directory, step)) path[0] = '\0';
+    tarn_status status = tarn_checkpoint_explain(store, path, problem, message, sizeof message);
+    return tarn_fail(store->context, status, TARN_HERE, "%s", message);
+}
+
+tarn_status tarn_checkpoint_prepare(tarn_checkpoint_store *store, const tarn_checkpoint_request *request)
+{
+    if (tarn_rank(store->context) != 0) return TARN_OK;
+    tarn_status status = check_request(store, request);
+    if (status) return status;
+    if (store->writer) tarn_checkpoint_writer_wait(store->writer);
+    tarn_checkpoint_content content = content_of(request);
+    tarn_problem problem = {0};
+    bool fresh = false;
+    if (!make_ready(store, &content, &problem) ||
+        !tarn_checkpoint_snapshot_plan(store->snapshot, &content, &fresh, &problem))
+        return not_ready(store, request->step, &problem);
+    store->touching = fresh;
+    if (fresh) tarn_checkpoint_writer_submit(store->writer, run_touch, store);
+    return TARN_OK;
+}
+
+tarn_status tarn_checkpoint_begin(tarn_checkpoint_store *store, const tarn_checkpoint_request *request, bool *begun)
+{
+    if (begun) *begun = false;
+    if (tarn_rank(store->context) != 0) return TARN_OK;
+    tarn_status status = check_request(store, request);
+    if (status) return status;
+    if (store->writer && tarn_checkpoint_writer_busy(store->writer)) {
+        if (!request->must && !store->touching) {
+            store->left_out++;
+            tarn_log(store->context, TARN_LOG_INFO,
+                     "checkpoint: that of step %" PRId64 " is left out: the one of step %" PRId64
+                     " is still being written (%" PRId64 " left out so far; a greater checkpoint.every avoids it)",
+                     request->step, store->request.step, store->left_out);
+            return TARN_OK;
+        }
+        tarn_checkpoint_writer_wait(store->writer);
     }
-    if (!tarn_checkpoint_path(temporary, store->directory, ".tmp-%012lld.h5", (long long)content->step)) return false;
-    bool done = write_temporary(store, content, temporary, problem);
-    if (done && rename(temporary, path)) done = tarn_problem_set(problem, errno, "%s", strerror(errno));
-    if (!done) unlink(temporary);
-    return done && tarn_checkpoint_sync_directory(store->directory, problem);
-}
-
-static bool disk_full(const tarn_problem *problem)
-{
-    return problem->error_number == ENOSPC || problem->error_number == EDQUOT;
+    store->touching = false;
+    tarn_checkpoint_poll(store);
+    tarn_checkpoint_content content = content_of(request);
+    tarn_problem problem = {0};
+    store->started = tarn_seconds();
+    if (!make_ready(store, &content, &problem) ||
+        !tarn_checkpoint_snapshot_take(store->snapshot, &content, request->workers, &problem))
+        return not_ready(store, request->step, &problem);
+    store->request = *request;
+    store->pending = true;
+    if (begun) *begun = true;
+    tarn_checkpoint_writer_submit(store->writer, run_commit, store);
+    return TARN_OK;
 }
 
 tarn_status tarn_checkpoint_save(tarn_checkpoint_store *store, int64_t step, const tarn_checkpoint_entry *entries,
                                  int entry_count, const tarn_checkpoint_text *texts, int text_count, bool is_best)
 {
-    if (tarn_rank(store->context) != 0) return TARN_OK;
-    if (step < 0 || step > 999999999999999999 || entry_count < 0 || text_count < 0)
-        return tarn_fail(store->context, TARN_ERROR_ARGUMENT, TARN_HERE,
-                         "checkpoint: step %" PRId64 ", %d arrays, %d texts: out of range", step, entry_count,
-                         text_count);
-    tarn_checkpoint_content content = {step, entries, entry_count, texts, text_count};
-    tarn_problem problem = {0};
-    char path[TARN_CHECKPOINT_PATH];
-    if (!tarn_checkpoint_file(path, store->directory, step))
-        return tarn_fail(store->context, TARN_ERROR_IO, TARN_HERE, "checkpoint: %s: too long a name", store->directory);
-    bool done = write_checkpoint(store, &content, path, &problem);
-    if (!done && disk_full(&problem) && prune(store)) done = write_checkpoint(store, &content, path, &problem);
-    if (!done) {
-        bool full = disk_full(&problem);
-        int64_t bytes = store->image ? tarn_checkpoint_image_bytes(store->image) : 0;
-        char remedy[160];
-        if (full && bytes)
-            snprintf(remedy, sizeof remedy, "; free %" PRId64 " MiB on that disk or choose another checkpoint.dir",
-                     (bytes >> 20) + 1);
-        else
-            snprintf(remedy, sizeof remedy, "%s",
-                     full                   ? "; free space on that disk or choose another checkpoint.dir"
-                     : problem.error_number ? "; see to that disk or choose another checkpoint.dir"
-                                            : "");
-        return tarn_fail(store->context, problem.error_number ? TARN_ERROR_IO : TARN_ERROR_ARGUMENT, TARN_HERE,
-                         "checkpoint: %s was not written: %s%s", path, problem.text, remedy);
-    }
-    if (is_best && (!tarn_checkpoint_link_best(store->directory, path, &problem) ||
-                    !tarn_checkpoint_sync_directory(store->directory, &problem)))
-        return tarn_fail(store->context, TARN_ERROR_IO, TARN_HERE,
-                         "checkpoint: %s is written, but it could not be kept as the best: %s", path, problem.text);
-    retain(store, step);
-    return TARN_OK;
+    tarn_checkpoint_request request = {.step = step,
+                                       .entries = entries,
+                                       .entry_count = entry_count,
+                                       .texts = texts,
+                                       .text_count = text_count,
+                                       .is_best = is_best,
+                                       .must = true};
+    tarn_status status = tarn_checkpoint_begin(store, &request, NULL);
+    return status ? status : tarn_checkpoint_wait(store);
 }

@@ -7,6 +7,7 @@
 #ifndef TARN_CHECKPOINT_STORE_H
 #define TARN_CHECKPOINT_STORE_H
 
+#include "runtime/worker/worker.h"
 #include <tarn/checkpoint.h>
 
 /* One dataset of the file. name is an HDF5 path ("model/blocks.0.attention.qkv.weight", "optim/m/...", "state/step").
@@ -34,10 +35,45 @@ typedef struct tarn_checkpoint_store tarn_checkpoint_store;
 tarn_status tarn_checkpoint_store_open(tarn_checkpoint_store **store, tarn_context *context, const char *directory,
                                        int keep);
 void tarn_checkpoint_store_close(tarn_checkpoint_store *store);
-/* Writes checkpoint `step` (rank 0; others return at once): digest, temporary file, fsync, rename, fsync of the
- * directory, retention. Returns when it is durable; a failure before that leaves the directory as it was. is_best:
- * best.h5 becomes another name of it. Checkpoints of later steps (the run went back behind them) are renamed
- * superseded-<step>.h5. The data pointers are read during the call only. */
+/* What a checkpoint shall hold, and how it is taken. Borrowed during tarn_checkpoint_begin only. */
+typedef struct tarn_checkpoint_request {
+    int64_t step;
+    const tarn_checkpoint_entry *entries;
+    int entry_count;
+    const tarn_checkpoint_text *texts;
+    int text_count;
+    bool is_best;          /* best.h5 becomes another name of it */
+    bool must;             /* waits for the write under way, instead of being left out */
+    tarn_workers *workers; /* threads to copy with, idle now; NULL: the calling one copies */
+    /* Called by the writer thread before the checkpoint takes its name: what must be on record before that. */
+    void (*settle)(void *user, int64_t mark);
+    void *settle_user; /* must live until the checkpoint is written */
+    int64_t settle_mark;
+} tarn_checkpoint_request;
+
+/* Starts the writer thread and makes memory for snapshots of such a state, which the thread touches meanwhile: the
+ * first tarn_checkpoint_begin then costs what the later ones do. Not needed for anything else. Rank 0; others return.
+ */
+tarn_status tarn_checkpoint_prepare(tarn_checkpoint_store *store, const tarn_checkpoint_request *request);
+/* Takes checkpoint `step` (rank 0; others return at once): the state is copied, and the rest is done by the writer
+ * thread under the steps that follow: digest, temporary file, fsync, rename, fsync of the directory, retention. *begun
+ * (may be NULL) is false when the write before is still under way and the request does not insist: such a checkpoint is
+ * left out, which is logged and counted. Errors: what can be told now (a name that is none, no memory, TARN_ERROR_IO
+ * when HDF5's template cannot be made). */
+tarn_status tarn_checkpoint_begin(tarn_checkpoint_store *store, const tarn_checkpoint_request *request, bool *begun);
+/* Takes note of what the writer has done since: logs "saved step N", or why not, and what else it met. To be called
+ * once a step, it takes a moment. */
+void tarn_checkpoint_poll(tarn_checkpoint_store *store);
+/* Waits until no write is under way; fails with what the last one failed with, unless a poll has told that already. */
+tarn_status tarn_checkpoint_wait(tarn_checkpoint_store *store);
+/* The newest step that is durable, as far as poll and wait have learnt; -1: none by this store. */
+int64_t tarn_checkpoint_saved_step(const tarn_checkpoint_store *store);
+/* Seconds from the copy to durable, of the last checkpoint that became so; 0: none yet. */
+double tarn_checkpoint_persist_seconds(const tarn_checkpoint_store *store);
+/* Checkpoints left out because the write before was under way. */
+int64_t tarn_checkpoint_left_out(const tarn_checkpoint_store *store);
+/* tarn_checkpoint_begin and tarn_checkpoint_wait: returns when it is durable; a failure before that leaves the
+ * directory as it was. Checkpoints of later steps (the run went back behind them) are renamed superseded-<step>.h5. */
 tarn_status tarn_checkpoint_save(tarn_checkpoint_store *store, int64_t step, const tarn_checkpoint_entry *entries,
                                  int entry_count, const tarn_checkpoint_text *texts, int text_count, bool is_best);
 /* Loads the newest valid checkpoint into the entries' memory. *found is false when the directory has none. Files that

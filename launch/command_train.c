@@ -159,7 +159,10 @@ static tarn_status train(tarn_context *context, tarn_run *run, const arguments *
         tarn_trainer_run_shards(trainer);
         tarn_optim_step(trainer);
     }
-    if (speaks) tarn_progress_end(&display);
+    if (speaks) {
+        tarn_progress_end(&display);
+        tarn_progress_saved(&display, tarn_trainer_progress(trainer)); /* the last one */
+    }
     status = tarn_trainer_finish(trainer);
     if (speaks && status == TARN_STOPPED) printf("stopped: start again with the same command to go on\n");
     return status;

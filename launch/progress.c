@@ -30,7 +30,8 @@ void tarn_progress_start(tarn_progress_display *display, int64_t first_step, boo
                                        .quiet = quiet,
                                        .tokens = tokens,
                                        .started = tarn_seconds(),
-                                       .first_step = first_step};
+                                       .first_step = first_step,
+                                       .saved = first_step ? first_step : -1};
 }
 
 static void format_duration(double seconds, char out[32])
@@ -52,10 +53,20 @@ static void draw_bar(const tarn_progress *progress)
     printf("\r[%s] ", bar);
 }
 
+void tarn_progress_saved(tarn_progress_display *display, const tarn_progress *progress)
+{
+    if (display->quiet || progress->saved_step < 0 || progress->saved_step == display->saved) return;
+    display->saved = progress->saved_step;
+    if (display->terminal) return; /* it stands behind the bar */
+    printf("saved step %lld\n", (long long)display->saved);
+    fflush(stdout);
+}
+
 tarn_status tarn_progress_show(void *user, const tarn_progress *progress)
 {
     tarn_progress_display *display = user;
     if (display->quiet) return TARN_OK;
+    tarn_progress_saved(display, progress);
     double now = tarn_seconds();
     bool evaluated = isfinite(progress->validation_loss), end = progress->step == progress->steps;
     bool first = progress->step == display->first_step + 1;
@@ -73,6 +84,7 @@ tarn_status tarn_progress_show(void *user, const tarn_progress *progress)
         printf("  validation loss %.4f", progress->validation_loss);
         if (isfinite(progress->validation_accuracy)) printf("  accuracy %.2f %%", 100 * progress->validation_accuracy);
     }
+    if (display->terminal && display->saved >= 0) printf("  saved %lld", (long long)display->saved);
     printf(display->terminal ? evaluated || end ? "\033[K\n" : "\033[K" : "\n");
     fflush(stdout);
     return TARN_OK;

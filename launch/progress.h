@@ -9,11 +9,14 @@ typedef struct tarn_progress_display {
     bool tokens;          /* per_second counts tokens, not samples */
     double started, last; /* seconds, monotonic */
     int64_t first_step;
+    int64_t saved; /* the newest durable checkpoint that was shown; -1: none */
 } tarn_progress_display;
 
 void tarn_progress_start(tarn_progress_display *display, int64_t first_step, bool tokens, bool quiet);
 /* A tarn_progress_function; user is the display. */
 tarn_status tarn_progress_show(void *user, const tarn_progress *progress);
+/* "saved step N", once for each checkpoint that is durable; tarn_progress_show does it too. */
+void tarn_progress_saved(tarn_progress_display *display, const tarn_progress *progress);
 void tarn_progress_end(tarn_progress_display *display);
 
 #endif

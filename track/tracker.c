@@ -43,10 +43,11 @@ struct tarn_tracker {
     pthread_cond_t wake, drained;
     tarn_record *record;
     tarn_track_event *queue; /* being filled */
-    tarn_track_event *batch; /* being written; the writer's while it is busy */
+    tarn_track_event *batch; /* being written; the writer's without the lock */
     int64_t count;
+    int64_t queued, handed; /* events put into the queue, and handed to the sink, since the tracker was opened */
     int artifacts;
-    bool busy, hurry, closing;
+    bool hurry, closing;
     int64_t lost, broken;
     char problem[TARN_SINK_PROBLEM];
     bool warn, warned;
@@ -89,7 +90,6 @@ static void *write_queue(void *user)
         tracker->batch = events;
         tracker->count = 0;
         tracker->hurry = false;
-        tracker->busy = true;
         pthread_mutex_unlock(&tracker->lock);
         char problem[TARN_SINK_PROBLEM] = "";
         int64_t lost = tracker->sink->write(tracker->sink, events, count, problem);
@@ -98,7 +98,7 @@ static void *write_queue(void *user)
         free_events(events, count);
         pthread_mutex_lock(&tracker->lock);
         tracker->artifacts -= artifacts;
-        tracker->busy = false;
+        tracker->handed += count;
         tracker->lost += lost;
         if (lost && !tracker->warned && !tracker->warn) {
             memcpy(tracker->problem, problem, sizeof problem);
@@ -125,6 +125,7 @@ static bool push(tarn_tracker *tracker, tarn_track_event event)
         return false;
     }
     tracker->queue[tracker->count++] = event;
+    tracker->queued++;
     tracker->artifacts += artifact;
     if (tracker->count > QUEUE / 2) tracker->hurry = true;
     if (tracker->count == 1 || tracker->count == QUEUE / 2 + 1) pthread_cond_signal(&tracker->wake);
@@ -449,16 +450,27 @@ tarn_status tarn_track_open(tarn_tracker **out, tarn_context *context, const tar
     return TARN_OK;
 }
 
-void tarn_track_flush(tarn_tracker *tracker)
+int64_t tarn_track_mark(tarn_tracker *tracker)
+{
+    if (!tracker || !tracker->writes) return 0;
+    pthread_mutex_lock(&tracker->lock);
+    int64_t mark = tracker->queued;
+    unlock(tracker);
+    return mark;
+}
+
+void tarn_track_settle(tarn_tracker *tracker, int64_t mark)
 {
     if (!tracker || !tracker->writes) return;
     pthread_mutex_lock(&tracker->lock);
-    while (tracker->count || tracker->busy) {
-        tracker->hurry = tracker->count > 0;
-        pthread_cond_signal(&tracker->wake);
+    while (tracker->handed < mark) {
+        if (tracker->count) {
+            tracker->hurry = true;
+            pthread_cond_signal(&tracker->wake);
+        }
         pthread_cond_wait(&tracker->drained, &tracker->lock);
     }
-    unlock(tracker);
+    pthread_mutex_unlock(&tracker->lock);
 }
 
 int64_t tarn_track_lost(tarn_tracker *tracker)

@@ -4,9 +4,12 @@
 
 #include <tarn/track.h>
 
-/* Waits until what was logged so far has been handed to the sink. To be called before a checkpoint is committed: a
- * process killed later resumes there, and would not log the earlier points again. */
-void tarn_track_flush(tarn_tracker *tracker);
+/* Numbers what has been logged so far; tarn_track_settle(tracker, mark) waits until all of that has been handed to the
+ * sink, whatever is logged meanwhile. Settling is for any thread, and logs nothing: a checkpoint takes the mark with
+ * the state, and its writer settles it before the checkpoint takes its name, since a process killed later resumes there
+ * and would not log the earlier points again. The tracker must live until then. */
+int64_t tarn_track_mark(tarn_tracker *tracker);
+void tarn_track_settle(tarn_tracker *tracker, int64_t mark);
 /* Events that could not be recorded so far. */
 int64_t tarn_track_lost(tarn_tracker *tracker);
 

@@ -10,6 +10,7 @@
  * Parameters, moments and step make the digest. The fingerprint names what the bits depend on beside them; a resume
  * with another one is refused, naming the key.
  */
+#include "track/tracker.h"
 #include "train/trainer.h"
 
 #include <math.h>
@@ -185,7 +186,7 @@ tarn_status tarn_trainer_resume(tarn_trainer *trainer, bool *found)
     if (status || !*found) return status;
     status = tarn_agree(trainer->context, check_fingerprint(trainer), "comparing the run with the checkpoint");
     if (status) return status;
-    trainer->saved_step = trainer->step;
+    trainer->taken_step = trainer->progress.saved_step = trainer->step;
     const char *run_id = tarn_checkpoint_text_get(trainer->store, "text/run_id");
     if (run_id) snprintf(trainer->run_id, sizeof trainer->run_id, "%s", run_id);
     tarn_log(trainer->context, TARN_LOG_INFO, "resumed from step %lld of %s", (long long)trainer->step,
@@ -193,36 +194,93 @@ tarn_status tarn_trainer_resume(tarn_trainer *trainer, bool *found)
     return TARN_OK;
 }
 
+/* ---- saving -------------------------------------------------------------------------------------------------------
+ */
+
+enum { SAVED_TEXTS = 5 };
+
+static void settle_record(void *tracker, int64_t mark)
+{
+    tarn_track_settle(tracker, mark);
+}
+
+static tarn_checkpoint_request request_of(const tarn_trainer *trainer, tarn_checkpoint_text texts[SAVED_TEXTS])
+{
+    const char *vocabulary = tarn_text_vocabulary(trainer->options.data);
+    texts[0] = (tarn_checkpoint_text){"text/config", trainer->options.config_text ? trainer->options.config_text : ""};
+    texts[1] = (tarn_checkpoint_text){"text/vocabulary", vocabulary ? vocabulary : ""};
+    texts[2] = (tarn_checkpoint_text){"text/tokenizer", vocabulary ? *vocabulary ? "char" : "byte" : ""};
+    texts[3] = (tarn_checkpoint_text){"text/run_id", trainer->run_id};
+    texts[4] = (tarn_checkpoint_text){"text/fingerprint", trainer->fingerprint};
+    return (tarn_checkpoint_request){.step = trainer->step,
+                                     .entries = trainer->entries,
+                                     .entry_count = trainer->entry_count,
+                                     .texts = texts,
+                                     .text_count = SAVED_TEXTS,
+                                     .workers = trainer->workers};
+}
+
+/* Training goes on: the next checkpoint tries again. The newest one on disk stays valid. */
+static void log_failure(tarn_trainer *trainer, tarn_status status)
+{
+    const tarn_error *error = tarn_get_error(trainer->context);
+    tarn_log(trainer->context, TARN_LOG_ERROR, "checkpoint of step %lld was not saved: %s", (long long)trainer->step,
+             error ? error->message : tarn_status_name(status));
+    tarn_error_clear(trainer->context);
+}
+
+void tarn_trainer_prepare_saves(tarn_trainer *trainer)
+{
+    tarn_checkpoint_text texts[SAVED_TEXTS];
+    tarn_checkpoint_request request = request_of(trainer, texts);
+    tarn_status status = tarn_checkpoint_prepare(trainer->store, &request);
+    if (status) log_failure(trainer, status);
+}
+
+void tarn_trainer_poll_saves(tarn_trainer *trainer)
+{
+    tarn_checkpoint_poll(trainer->store);
+    int64_t saved = tarn_checkpoint_saved_step(trainer->store);
+    if (saved >= 0) trainer->progress.saved_step = saved;
+}
+
+/* The state goes into the snapshot; the record of tracking must be as far as the state before the checkpoint counts:
+ * after a kill the resumed run does not log it again. */
+static tarn_status take(tarn_trainer *trainer, bool is_best, bool must)
+{
+    tarn_checkpoint_text texts[SAVED_TEXTS];
+    tarn_checkpoint_request request = request_of(trainer, texts);
+    bool taken;
+    request.is_best = is_best;
+    request.must = must;
+    request.settle = settle_record;
+    request.settle_user = trainer->tracker;
+    request.settle_mark = tarn_track_mark(trainer->tracker);
+    tarn_status status = tarn_checkpoint_begin(trainer->store, &request, &taken);
+    if (taken) trainer->taken_step = trainer->step;
+    return status;
+}
+
 tarn_status tarn_trainer_save(tarn_trainer *trainer, bool is_best, bool final)
 {
-    const tarn_dataset *data = trainer->options.data;
-    const char *vocabulary = tarn_text_vocabulary(data);
-    const tarn_checkpoint_text texts[] = {
-        {"text/config", trainer->options.config_text ? trainer->options.config_text : ""},
-        {"text/vocabulary", vocabulary ? vocabulary : ""},
-        {"text/tokenizer", vocabulary ? *vocabulary ? "char" : "byte" : ""},
-        {"text/run_id", trainer->run_id},
-        {"text/fingerprint", trainer->fingerprint}};
-    tarn_status status = TARN_OK;
-    if (trainer->saved_step != trainer->step || is_best)
-        status = tarn_checkpoint_save(trainer->store, trainer->step, trainer->entries, trainer->entry_count, texts,
-                                      (int)(sizeof texts / sizeof *texts), is_best);
-    if (final) {
-        /* Only rank 0 writes; that nothing was saved is the outcome of the run on every rank. */
-        trainer->saved_final = true;
-        status = tarn_agree(trainer->context, status, "saving the last checkpoint");
-    }
-    if (status) {
-        /* Training goes on: the next checkpoint tries again. The newest one on disk stays valid. */
-        const tarn_error *error = tarn_get_error(trainer->context);
-        if (final) return status;
-        tarn_log(trainer->context, TARN_LOG_ERROR, "checkpoint of step %lld was not saved: %s",
-                 (long long)trainer->step, error ? error->message : tarn_status_name(status));
-        tarn_error_clear(trainer->context);
+    if (!final) {
+        tarn_status status = take(trainer, is_best, is_best);
+        if (status) log_failure(trainer, status);
+        tarn_trainer_poll_saves(trainer);
         return TARN_OK;
     }
-    trainer->saved_step = trainer->step;
-    return TARN_OK;
+    tarn_status status = TARN_OK;
+    bool taken = trainer->taken_step == trainer->step && !is_best;
+    if (taken && (status = tarn_checkpoint_wait(trainer->store))) {
+        log_failure(trainer, status);
+        taken = false;
+    }
+    if (!taken) status = take(trainer, is_best, true);
+    if (!taken && !status) status = tarn_checkpoint_wait(trainer->store);
+    tarn_trainer_poll_saves(trainer);
+    /* Only rank 0 writes; that nothing was saved is the outcome of the run on every rank. */
+    trainer->saved_final = true;
+    return tarn_agree(trainer->context, status, "saving the last checkpoint");
 }
 
 tarn_status tarn_trainer_digest(tarn_trainer *trainer, char out[65])

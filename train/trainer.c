@@ -179,7 +179,7 @@ tarn_status tarn_trainer_create(tarn_trainer **out, tarn_context *context, const
     trainer->context = context;
     trainer->options = *options;
     trainer->best = trainer->progress.validation_loss = trainer->progress.validation_accuracy = NAN;
-    trainer->saved_step = -1;
+    trainer->taken_step = trainer->progress.saved_step = -1;
     resolve(&trainer->options);
     trainer->model = options->model;
     unsigned environment = tarn_float_environment_enter();
@@ -213,6 +213,8 @@ bool tarn_trainer_next(tarn_trainer *trainer)
                                     "tarn_trainer_next: the step before was not ended with tarn_optim_step");
         return false;
     }
+    if (trainer->store && !trainer->prepared) tarn_trainer_prepare_saves(trainer);
+    trainer->prepared = true;
     trainer->step_started = tarn_seconds();
     for (int shard = trainer->mine.begin; shard < trainer->mine.end; shard++)
         trainer->result[shard] = (tarn_shard_result){0};
@@ -248,7 +250,6 @@ static void destroy(tarn_trainer *trainer)
     tarn_reducer_destroy(trainer->reducer);
     tarn_optimizer_destroy(trainer->optimizer);
     tarn_control_destroy(trainer->control);
-    tarn_checkpoint_store_close(trainer->store);
     for (int i = 0; trainer->leader && i < trainer->leaders; i++) {
         tarn_pool_destroy(trainer->leader[i].pool);
         tarn_scratch_destroy(trainer->leader[i].scratch);
@@ -273,6 +274,9 @@ tarn_status tarn_trainer_finish(tarn_trainer *trainer)
             tarn_fail(context, TARN_STOPPED, TARN_HERE, "stopped on request after step %lld", (long long)trainer->step);
         tarn_error_agree(context);
     }
+    /* Its writer may still be waiting for the record. */
+    tarn_checkpoint_store_close(trainer->store);
+    trainer->store = NULL;
     if (trainer->tracker)
         tarn_track_close(trainer->tracker, !status ? "FINISHED" : status == TARN_STOPPED ? "KILLED" : "FAILED");
     destroy(trainer);

@@ -73,7 +73,7 @@ struct tarn_trainer {
     tarn_tracker *tracker;
 
     int64_t step;       /* done */
-    int64_t saved_step; /* in the newest checkpoint of this rank's knowledge; -1: none */
+    int64_t taken_step; /* of the newest checkpoint that was begun, or loaded; -1: none */
     bool saved_final;   /* all ranks went through the last save */
     bool stop;
     double best; /* NaN: none yet */
@@ -83,7 +83,8 @@ struct tarn_trainer {
     char run_id[40];
     char fingerprint[TARN_FINGERPRINT_BYTES];
     double step_started;
-    bool dry; /* steps opened now run no kernels, see memory.c */
+    bool prepared; /* memory for snapshots was asked for */
+    bool dry;      /* steps opened now run no kernels, see memory.c */
 
     /* The loop by hand. */
     bool in_step;
@@ -115,7 +116,13 @@ bool tarn_trainer_has_accuracy(const tarn_train_options *options, const tarn_sam
 tarn_status tarn_trainer_describe_state(tarn_trainer *trainer);
 /* Loads the newest checkpoint, if any: step, parameters, moments, user state. Collective; *found is false without. */
 tarn_status tarn_trainer_resume(tarn_trainer *trainer, bool *found);
-/* A failure of the final save is the run's, on all ranks (final: collective); of another one it is logged. */
+/* Makes memory for snapshots, under the first steps. */
+void tarn_trainer_prepare_saves(tarn_trainer *trainer);
+/* Learns and logs what the writer of checkpoints has done since the last call. */
+void tarn_trainer_poll_saves(tarn_trainer *trainer);
+/* Takes a checkpoint of this step: its copy, that is; writing it is not waited for. A failure is logged when it is
+ * known. The best one waits for a write under way, others are left out then. final (collective): waits until it is
+ * durable, and a failure is the run's, on all ranks. */
 tarn_status tarn_trainer_save(tarn_trainer *trainer, bool is_best, bool final);
 tarn_status tarn_trainer_make_fingerprint(tarn_trainer *trainer);
 /* An error on all ranks, which names the first option that differs, unless they were given the same. Collective. */

@@ -111,19 +111,14 @@ static tarn_status after_update(tarn_trainer *trainer)
     if (status) return status;
     bool best = improves(trainer);
     track(trainer);
-    /* What a checkpoint has behind it must be in the record: after a kill the resumed run does not log it again. */
     bool due = options->checkpoint_every && trainer->step % options->checkpoint_every == 0;
     /* Before the checkpoint too: what the function does to the user's state belongs to this step. */
     if (options->progress) status = options->progress(options->progress_user, &trainer->progress);
     if (status && !tarn_get_error(trainer->context))
         tarn_fail(trainer->context, status, TARN_HERE, "the progress function ended the run at step %lld",
                   (long long)trainer->step);
-    if (!status && trainer->store && (best || due || trainer->stop || trainer->step == options->steps)) {
-        double started = tarn_seconds();
-        tarn_track_flush(trainer->tracker);
-        trainer->progress.track_seconds += tarn_seconds() - started;
+    if (!status && trainer->store && (best || due || trainer->stop || trainer->step == options->steps))
         status = tarn_trainer_save(trainer, best, trainer->stop || trainer->step == options->steps);
-    }
     return status;
 }
 
@@ -166,6 +161,7 @@ tarn_status tarn_trainer_end_step(tarn_trainer *trainer)
     if (status) tarn_control_fail(trainer->control, trainer->options.shards, status);
     if (tarn_stop_requested()) tarn_control_raise(trainer->control, TARN_CONTROL_STOP);
     tarn_control_set_hashes(trainer->control, (uint64_t)trainer->step + 1, trainer->parameter_hash);
+    if (trainer->store) tarn_trainer_poll_saves(trainer);
     char label[64];
     snprintf(label, sizeof label, "step %lld", (long long)trainer->step);
     status = tarn_control_exchange(trainer->control, label);

@@ -37,6 +37,8 @@ typedef struct tarn_progress {
     double per_second;          /* valid targets of all ranks (tarn_batch.count: tokens or samples) a second */
     double validation_loss;     /* mean over the validation part; NaN when not evaluated at this step */
     double validation_accuracy; /* share in [0, 1]; NaN when not evaluated, and where tarn_trainer_evaluate says so */
+    int64_t saved_step; /* rank 0: the newest step whose checkpoint is durable, as known now; -1: none. Others: -1, or
+                           the step resumed from */
 } tarn_progress;
 /* Called on the main thread of every rank after each step, its evaluation and its checkpoint. *progress is valid during
  * the call. Anything but TARN_OK ends the run with that status; decide by values that all ranks have alike, since ranks
@@ -125,8 +127,9 @@ TARN_API tarn_status tarn_trainer_run_shards(tarn_trainer *trainer);
  * TARN_ERROR_NUMERIC (loss or gradient not finite); TARN_ERROR_COMM (parameters differ between ranks, or a rank is
  * missing). The weights are then as they were before the step, and tarn_trainer_next is false. What evaluation or the
  * progress function returns comes after the update. All ranks return the same, except for a missing rank, the progress
- * function and a call at the wrong moment. A checkpoint in the middle that could not be written is logged, not an
- * error: the next one tries again. */
+ * function and a call at the wrong moment. A checkpoint is written by a thread of its own under the steps that follow
+ * (saved_step of the progress); one in the middle that could not be written is logged, not an error: the next one tries
+ * again. The last one is waited for. */
 TARN_API tarn_status tarn_optim_step(tarn_trainer *trainer);
 /* The progress of the last step, borrowed until tarn_trainer_finish; the next step changes it. */
 TARN_API const tarn_progress *tarn_trainer_progress(const tarn_trainer *trainer);
