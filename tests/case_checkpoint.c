@@ -4,6 +4,7 @@
  *   case_checkpoint load DIR         every rank prints "rank R step S digest D config TEXT" of what it received
  *   case_checkpoint mismatch DIR     loads into another shape; every rank prints its status, then ends by tarn_exit
  *   case_checkpoint init PATH        every rank prints "rank R loaded N sum S" of a module initialised from PATH
+ *   case_checkpoint under DIR        40 steps that change the state while checkpoints are written, for ThreadSanitizer
  *   case_checkpoint loop DIR         saves steps 1, 2, ... and prints each once it is durable, until it is killed
  */
 #include "runtime/base/context.h"
@@ -27,6 +28,23 @@ static tarn_status save(tarn_checkpoint_store *store, int64_t step)
     const tarn_checkpoint_text texts[] = {{"text/config", "model: made up\n"}};
     state_fill(&state, (uint64_t)step);
     return tarn_checkpoint_save(store, step, state.entries, STATE_ENTRIES, texts, 1, false);
+}
+
+static void change_state(tarn_checkpoint_store *store)
+{
+    tarn_checkpoint_request request = {.entries = state.entries, .entry_count = STATE_ENTRIES};
+    tarn_status status = TARN_OK;
+    state_fill(&state, 1);
+    status = tarn_checkpoint_prepare(store, &request);
+    for (int64_t step = 1; step <= 40 && !status; step++) {
+        state_fill(&state, (uint64_t)step);
+        request.step = step;
+        request.must = step % 10 == 0;
+        status = tarn_checkpoint_begin(store, &request, NULL);
+        for (int i = 0; i < 200; i++) tarn_checkpoint_poll(store);
+    }
+    if (!status) status = tarn_checkpoint_wait(store);
+    if (!status) print_line(tarn_checkpoint_saved_step(store) == 40 ? "saved 40" : "not saved");
 }
 
 static tarn_status load(tarn_checkpoint_store *store, bool other_shape)
@@ -84,6 +102,8 @@ int main(int argc, char **argv)
         print_line(line);
     } else if (!strcmp(argv[1], "save") && argc > 3) {
         save(store, atoll(argv[3]));
+    } else if (!strcmp(argv[1], "under")) {
+        change_state(store);
     } else if (!strcmp(argv[1], "loop")) {
         char line[40];
         for (int64_t step = 1; !status; step++) {

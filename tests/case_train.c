@@ -1,6 +1,7 @@
 /* case_train.c - small trainings as a plain program: for ThreadSanitizer and for several ranks.
  *
- *   case_train tsan       4 threads, 3 shards of 2 micro-batches, dropout, evaluation: prints the digest
+ *   case_train tsan [DIRECTORY]   4 threads, 3 shards of 2 micro-batches, dropout, evaluation, with a directory also
+ *                         checkpoints and tracking: prints the digest
  *
  * Each of the others trains the same on every rank but for one thing; every rank prints "rank R: ok" or "failed"
  * (status). same                  nothing is different seed, samples, steps, shards, model rank 1 has another seed,
@@ -42,7 +43,7 @@ static int open_parts(tarn_context *context, int64_t samples, double dropout, ta
            tarn_callback_open(data, context, samples, &sample_shape, read_sample, NULL);
 }
 
-static int train(tarn_context *context, int threads, char digest[65])
+static int train(tarn_context *context, int threads, const char *folder, char digest[65])
 {
     tarn_module *gpt;
     tarn_dataset *data;
@@ -56,6 +57,10 @@ static int train(tarn_context *context, int threads, char digest[65])
                                 .accumulate = 2,
                                 .threads = threads,
                                 .eval_every = 3,
+                                .checkpoint_directory = folder,
+                                .checkpoint_every = 1,
+                                .from_scratch = true,
+                                .track = folder ? &(tarn_track_options){.store = folder} : NULL,
                                 .optim = {.clip = 0.5}};
     if (tarn_trainer_create(&trainer, context, &train)) return 1;
     while (tarn_trainer_next(trainer)) {
@@ -69,12 +74,12 @@ static int train(tarn_context *context, int threads, char digest[65])
     return status != TARN_OK;
 }
 
-static int run_tsan(tarn_context *context)
+static int run_tsan(tarn_context *context, const char *folder)
 {
     char digests[3][65] = {"", "", ""};
     static const int threads[3] = {1, 2, 4};
     for (int i = 0; i < 3; i++)
-        if (train(context, threads[i], digests[i])) break;
+        if (train(context, threads[i], folder, digests[i])) break;
     printf("digest %s\n", digests[0]);
     bool same = *digests[2] && !strcmp(digests[0], digests[1]) && !strcmp(digests[0], digests[2]);
     if (!same) fprintf(stderr, "digests differ: %s %s %s\n", digests[0], digests[1], digests[2]);
@@ -130,7 +135,7 @@ int main(int argc, char **argv)
         ids[i] = (int32_t)((state = state * 1664525u + 1013904223u) >> 16) % 11;
     if (argc < 2) return 2;
     if (tarn_init(&context, &argc, &argv)) return tarn_exit(context);
-    if (!strcmp(argv[1], "tsan")) return run_tsan(context);
+    if (!strcmp(argv[1], "tsan")) return run_tsan(context, argc > 2 ? argv[2] : NULL);
     const char *name = argv[1], *path = argc > 2 ? argv[2] : NULL;
     const char *odd = tarn_rank(context) == 1 ? name : ""; /* what is different on this rank */
     tarn_module *gpt;
