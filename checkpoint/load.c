@@ -25,6 +25,7 @@ void tarn_checkpoint_shape_text(char out[TARN_CHECKPOINT_SHAPE_TEXT], tarn_dtype
 
 bool tarn_checkpoint_matches(const tarn_checkpoint_entry *entry, const tarn_hdf5_dataset *dataset)
 {
+    if (entry->growing) return !dataset->is_text && dataset->dtype == entry->dtype && dataset->ndim == 1;
     return !dataset->is_text && dataset->dtype == entry->dtype && dataset->ndim == entry->ndim &&
            (!entry->ndim || !memcmp(dataset->shape, entry->shape, (size_t)entry->ndim * sizeof *entry->shape));
 }
@@ -48,6 +49,7 @@ static int differences(const tarn_hdf5_file *file, const tarn_checkpoint_entry *
         const tarn_checkpoint_entry *entry = &entries[i];
         const tarn_hdf5_dataset *dataset = tarn_hdf5_find(file, entry->name);
         if (!strncmp(entry->name, "model/", 6)) model = true;
+        if (!dataset && entry->optional) continue;
         if (dataset && tarn_checkpoint_matches(entry, dataset)) continue;
         if (count++) continue;
         tarn_checkpoint_shape_text(here, entry->dtype, entry->ndim, entry->shape);
@@ -68,6 +70,20 @@ static int differences(const tarn_hdf5_file *file, const tarn_checkpoint_entry *
         snprintf(first, size, "%s, %s in the file, is not in this model", dataset->name, there);
     }
     return count;
+}
+
+/* Gives a growing entry room for `length` elements. */
+static tarn_status resize(tarn_checkpoint_store *store, tarn_checkpoint_entry *entry, int64_t length)
+{
+    if (entry->shape[0] == length) return TARN_OK;
+    int64_t bytes = tarn_hdf5_array_bytes(entry->dtype, 1, &length);
+    void *data = bytes < 0 ? NULL : realloc(entry->data, (size_t)bytes + 1);
+    if (!data)
+        return tarn_fail(store->context, TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: no memory for %" PRId64 " of %s",
+                         length, entry->name);
+    entry->data = data;
+    entry->shape[0] = length;
+    return TARN_OK;
 }
 
 /* ---- rank 0 --------------------------------------------------------------------------------------------------------
@@ -116,9 +132,13 @@ static tarn_status fill(tarn_checkpoint_store *store, tarn_hdf5_file *file, cons
             "over with --from-scratch",
             path, first, more);
     }
-    for (int i = 0; i < entry_count; i++)
-        if (!tarn_hdf5_read(file, tarn_hdf5_find(file, entries[i].name), entries[i].data, &problem))
+    for (int i = 0; i < entry_count; i++) {
+        const tarn_hdf5_dataset *dataset = tarn_hdf5_find(file, entries[i].name);
+        tarn_status status = dataset && entries[i].growing ? resize(store, &entries[i], dataset->shape[0]) : TARN_OK;
+        if (status) return status;
+        if (dataset && !tarn_hdf5_read(file, dataset, entries[i].data, &problem))
             return tarn_fail(store->context, TARN_ERROR_IO, TARN_HERE, "checkpoint: %s: %s", path, problem.text);
+    }
     return gather_texts(store, file, path);
 }
 
@@ -171,6 +191,21 @@ tarn_status tarn_checkpoint_share(tarn_context *context, tarn_checkpoint_entry *
     return TARN_OK;
 }
 
+/* The other ranks make room for the growing entries, whose length rank 0 found in the file. */
+static tarn_status share_lengths(tarn_checkpoint_store *store, tarn_checkpoint_entry *entries, int entry_count)
+{
+    tarn_status status = TARN_OK;
+    for (int i = 0; i < entry_count; i++) {
+        if (!entries[i].growing) continue;
+        int64_t length = entries[i].shape[0];
+        tarn_status lost = tarn_comm_broadcast(tarn_get_comm(store->context), &length, sizeof length, 0,
+                                               "receiving the lengths of the checkpoint");
+        if (lost) return lost;
+        if (!status) status = resize(store, &entries[i], length);
+    }
+    return tarn_agree(store->context, status, "making room for the checkpoint");
+}
+
 tarn_status tarn_checkpoint_load(tarn_checkpoint_store *store, tarn_checkpoint_entry *entries, int entry_count,
                                  int64_t *step, bool *found)
 {
@@ -192,6 +227,7 @@ tarn_status tarn_checkpoint_load(tarn_checkpoint_store *store, tarn_checkpoint_e
     *step = word[1];
     if (!*found) return TARN_OK;
     status = share_texts(store, word[2]);
+    if (!status) status = share_lengths(store, entries, entry_count);
     return status ? status : tarn_checkpoint_share(context, entries, entry_count);
 }
 

@@ -19,6 +19,9 @@ typedef struct tarn_checkpoint_entry {
     int64_t shape[TARN_MAX_DIMS];
     void *data;
     bool in_digest; /* parameters, moments, step */
+    bool optional;  /* a file without it can be loaded: data stays as it is */
+    bool growing;   /* of one dimension, which in the file may be another: loading gives data (from malloc, by realloc)
+                       and shape[0] the file's length */
 } tarn_checkpoint_entry;
 
 /* Text a checkpoint carries beside its arrays (configuration, vocabulary, run id, best metric ...). Fixed capacity in

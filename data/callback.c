@@ -1,4 +1,4 @@
-/* callback.c - samples that a function of the caller writes.
+/* callback.c - samples that a function of the caller writes: any of a known number, or a stream with an end.
  *
  * There are no bytes to hash, so the digest is empty.
  */
@@ -17,6 +17,13 @@ static tarn_status callback_read(const tarn_dataset *dataset, int64_t index, voi
     const callback_source *source = dataset->source;
     int64_t sample = dataset->first + index;
     tarn_status status = source->read(source->user, sample, input, target);
+    if (status == TARN_EXHAUSTED && dataset->stream)
+        return tarn_data_explain(error, status, "the stream ends before sample %lld", (long long)sample);
+    if (status == TARN_EXHAUSTED)
+        return tarn_data_explain(error, TARN_ERROR_ARGUMENT,
+                                 "sample %lld: the read function says that there are no more samples, though the "
+                                 "dataset was opened with a number of them: only a stream (tarn_stream_open) may end",
+                                 (long long)sample);
     if (status != TARN_OK)
         return tarn_data_explain(error, status, "sample %lld: the read function returned an error (%s)",
                                  (long long)sample, tarn_status_name(status));
@@ -25,8 +32,8 @@ static tarn_status callback_read(const tarn_dataset *dataset, int64_t index, voi
 
 static const tarn_dataset_kind callback_kind = {.name = "callback", .read = callback_read, .close = free};
 
-tarn_status tarn_callback_open(tarn_dataset **dataset, tarn_context *context, int64_t n, const tarn_sample_shape *shape,
-                               tarn_read_function *read, void *user)
+static tarn_status open_source(tarn_dataset **dataset, tarn_context *context, int64_t n, bool stream,
+                               const tarn_sample_shape *shape, tarn_read_function *read, void *user)
 {
     *dataset = NULL;
     if (n < 1 || shape == NULL || read == NULL)
@@ -39,7 +46,7 @@ tarn_status tarn_callback_open(tarn_dataset **dataset, tarn_context *context, in
     if (source == NULL) return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "callback: no memory for the dataset");
     *source = (callback_source){read, user};
     tarn_dataset *made = NULL;
-    tarn_status status = tarn_dataset_create(&made, context, &callback_kind, source, "callback");
+    tarn_status status = tarn_dataset_create(&made, context, &callback_kind, source, stream ? "stream" : "callback");
     if (status != TARN_OK) {
         free(source);
         return status;
@@ -50,6 +57,19 @@ tarn_status tarn_callback_open(tarn_dataset **dataset, tarn_context *context, in
         return status;
     }
     made->length = n;
+    made->stream = stream;
     *dataset = made;
     return TARN_OK;
+}
+
+tarn_status tarn_callback_open(tarn_dataset **dataset, tarn_context *context, int64_t n, const tarn_sample_shape *shape,
+                               tarn_read_function *read, void *user)
+{
+    return open_source(dataset, context, n, false, shape, read, user);
+}
+
+tarn_status tarn_stream_open(tarn_dataset **dataset, tarn_context *context, const tarn_sample_shape *shape,
+                             tarn_read_function *read, void *user)
+{
+    return open_source(dataset, context, INT64_MAX, true, shape, read, user);
 }

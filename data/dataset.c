@@ -190,6 +190,11 @@ tarn_status tarn_dataset_split(tarn_dataset *dataset, double share)
                          dataset->name, share);
     if (dataset->parent != NULL || dataset->validation != NULL)
         return tarn_fail(dataset->context, TARN_ERROR_STATE, TARN_HERE, "%s: is split already", dataset->name);
+    if (dataset->stream && share > 0)
+        return tarn_fail(dataset->context, TARN_ERROR_ARGUMENT, TARN_HERE,
+                         "%s: a stream has no last samples to cut off: give the validation data as a dataset of its "
+                         "own (validation in tarn_train_options)",
+                         dataset->name);
     tarn_status status = tarn_dataset_require_idle(dataset, "split it");
     if (status != TARN_OK || share == 0) return status;
     return dataset->kind->split != NULL ? dataset->kind->split(dataset, share) : split_samples(dataset, share);

@@ -36,6 +36,7 @@ struct tarn_dataset {
     void *source; /* owned by the dataset without a parent */
     char *name;   /* for messages: a path, or what it is */
     int64_t first, length;
+    bool stream; /* read in order, once; read returns TARN_EXHAUSTED at its end */
     tarn_sample_shape shape;
     int64_t input_bytes, target_bytes; /* of one sample */
     char digest[TARN_DIGEST_TEXT_BYTES];

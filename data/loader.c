@@ -55,7 +55,7 @@ int64_t tarn_loader_batches(const tarn_loader *loader)
 int64_t tarn_loader_sample_at(const tarn_loader *loader, int64_t position)
 {
     if (position < 0) return -1;
-    if (loader->options.evaluation) return position < loader->length ? position : -1;
+    if (loader->options.evaluation || loader->dataset->stream) return position < loader->length ? position : -1;
     tarn_permutation permutation;
     tarn_permutation_init(&permutation, loader->options.seed, (uint64_t)(position / loader->length),
                           (uint64_t)loader->length);
@@ -92,7 +92,7 @@ static tarn_status fill_slot(const tarn_loader *loader, rows_block *block, int64
     int64_t epoch = -1;
     for (int64_t row = 0; row < valid; row++) {
         int64_t position = first + row, sample = position;
-        if (!evaluation) {
+        if (!evaluation && !loader->dataset->stream) {
             if (position / loader->length != epoch) {
                 epoch = position / loader->length;
                 tarn_permutation_init(&permutation, loader->options.seed, (uint64_t)epoch, (uint64_t)loader->length);
@@ -190,6 +190,9 @@ static tarn_status check_options(tarn_context *context, const tarn_dataset *data
                          dataset->shape.input_ndim == 1 && dataset->shape.input_shape[0] == 0
                              ? ": set the context of the text first (tarn_text_set_context)"
                              : "");
+    if (dataset->stream && options->evaluation)
+        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
+                         "%s: a stream cannot be evaluated on: its samples come once", dataset->name);
     if (batch < 1 || slots < 1)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
                          "a batch of %lld samples in %lld parts makes no sense: both must be at least 1", batch, slots);
@@ -302,6 +305,7 @@ tarn_status tarn_loader_load(tarn_loader *loader, int64_t step)
     if (next->step != step) fill_block(loader, next, step);
     if (next->status != TARN_OK) {
         next->step = -1; /* another load tries again */
+        if (next->status == TARN_EXHAUSTED) return TARN_EXHAUSTED; /* no error */
         return tarn_fail(loader->context, next->status, TARN_HERE, "%s %lld of %s: %s",
                          evaluation ? "evaluation batch" : "step", (long long)step, loader->dataset->name,
                          next->error.text);

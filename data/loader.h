@@ -39,7 +39,8 @@ tarn_status tarn_loader_create(tarn_loader **loader, tarn_context *context, tarn
 void tarn_loader_destroy(tarn_loader *loader);
 /* Makes the rows of global step `step` available (waits for the prefetch) and starts reading step + 1. Evaluation: step
  * counts batches from 0; tarn_loader_batches says how many there are. Any step may follow any other. A sample that
- * cannot be read is recorded here, when its step is loaded, and named; the rows of the step before stay. */
+ * cannot be read is recorded here, when its step is loaded, and named; the rows of the step before stay.
+ * TARN_EXHAUSTED, with no error recorded: the stream ends before this rank's last sample of the step. */
 tarn_status tarn_loader_load(tarn_loader *loader, int64_t step);
 /* The rows of slot `slot` of the whole batch; samples = 0 when it is none of this loader's or no step was loaded. */
 void tarn_loader_get(const tarn_loader *loader, int64_t slot, tarn_rows *rows);

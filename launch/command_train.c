@@ -131,6 +131,15 @@ static void log_parameters(tarn_tracker *tracker, const tarn_config *config)
     }
 }
 
+static void print_early(const tarn_trainer *trainer, const tarn_run *run)
+{
+    const tarn_progress *progress = tarn_trainer_progress(trainer);
+    const char *metric = run->options.best_metric ? run->options.best_metric : "validation.loss";
+    printf("stopped early at step %lld: %lld evaluations without a better %s than %.6g, of step %lld%s\n",
+           (long long)progress->step, (long long)run->options.early_stop, metric, progress->best,
+           (long long)progress->best_step, run->options.checkpoint_directory ? ", which best.h5 holds" : "");
+}
+
 static tarn_status train(tarn_context *context, tarn_run *run, const arguments *arguments)
 {
     bool speaks = tarn_rank(context) == 0;
@@ -144,9 +153,15 @@ static tarn_status train(tarn_context *context, tarn_run *run, const arguments *
     tarn_status status = tarn_trainer_create(&trainer, context, &run->options);
     if (status) return status;
     int64_t begun = tarn_trainer_progress(trainer)->step;
+    tarn_run_end ended = tarn_trainer_ended(trainer);
     if (speaks && !run->options.checkpoint_directory)
         tarn_log(context, TARN_LOG_WARN, "nothing will be saved: the run file has neither checkpoint.dir nor name");
-    if (speaks && begun >= run->options.steps)
+    if (speaks && ended == TARN_RUN_EARLY_STOP)
+        printf(
+            "finished already: stopped early at step %lld of %lld in %s. Raise train.early_stop (0 = never) to go on, "
+            "or start over with --from-scratch\n",
+            (long long)begun, (long long)run->options.steps, run->options.checkpoint_directory);
+    else if (speaks && ended == TARN_RUN_ALL_STEPS)
         printf("finished already: %lld steps in %s. Raise train.steps to go on, or start over with --from-scratch\n",
                (long long)begun, run->options.checkpoint_directory);
     else if (speaks && begun)
@@ -163,6 +178,8 @@ static tarn_status train(tarn_context *context, tarn_run *run, const arguments *
         tarn_progress_end(&display);
         tarn_progress_saved(&display, tarn_trainer_progress(trainer)); /* the last one */
     }
+    if (speaks && ended == TARN_RUN_GOES_ON && tarn_trainer_ended(trainer) == TARN_RUN_EARLY_STOP)
+        print_early(trainer, run);
     status = tarn_trainer_finish(trainer);
     if (speaks && status == TARN_STOPPED) printf("stopped: start again with the same command to go on\n");
     return status;

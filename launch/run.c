@@ -122,6 +122,10 @@ static void fill_options(tarn_run *run)
     o->accumulate = (int)tarn_config_integer(config, "train.accumulate");
     o->threads = (int)tarn_config_integer(config, "train.threads");
     o->eval_every = tarn_config_integer(config, "train.eval_every");
+    o->early_stop = tarn_config_integer(config, "train.early_stop");
+    o->nonfinite = is(config, "health.nonfinite", "skip") ? TARN_NONFINITE_SKIP : TARN_NONFINITE_STOP;
+    const double slow_ratio = tarn_config_number(config, "health.slow_ratio");
+    o->slow_ratio = slow_ratio > 0 ? slow_ratio : -1;
     o->optim = (tarn_optim_options){.kind = is(config, "optim.kind", "sgd") ? TARN_SGD : TARN_ADAMW,
                                     .lr = tarn_config_number(config, "optim.lr"),
                                     .momentum = tarn_config_number(config, "optim.momentum"),

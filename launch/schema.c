@@ -60,6 +60,8 @@ const tarn_config_key tarn_run_schema[] = {
      .help = "threads of each rank; 0 = cores it may use / ranks on this host"},
     {"train.eval_every", TARN_CONFIG_INTEGER, "0", FROM_ZERO, .may_change = true,
      .help = "steps between evaluations; 0 = none"},
+    {"train.early_stop", TARN_CONFIG_INTEGER, "0", FROM_ZERO, .may_change = true,
+     .help = "evaluations without a better checkpoint.best after which the run ends; 0 = never"},
 
     {"optim.kind", TARN_CONFIG_CHOICE, "adamw", .choices = "adamw|sgd", .help = "the optimizer"},
     {"optim.lr", TARN_CONFIG_NUMBER, POSITIVE, .help = "learning rate; when not given 0.001 (adamw), 0.01 (sgd)"},
@@ -92,6 +94,11 @@ const tarn_config_key tarn_run_schema[] = {
      .help = "newest checkpoints that are kept"},
     {"checkpoint.best", TARN_CONFIG_CHOICE, "validation.loss", .choices = "validation.loss|validation.accuracy",
      .may_change = true, .help = "what the best checkpoint is chosen by"},
+
+    {"health.nonfinite", TARN_CONFIG_CHOICE, "stop", .choices = "stop|skip", .may_change = true,
+     .help = "what becomes of a step whose loss or gradient is not finite"},
+    {"health.slow_ratio", TARN_CONFIG_NUMBER, "1.5", FROM_ZERO, .may_change = true,
+     .help = "a rank is slow when it computes so many times as long as the others; 0 = never"},
 
     {"track.store", TARN_CONFIG_STRING, "mlruns", .may_change = true,
      .help = "MLflow file store; null = no record is kept"},

@@ -5,6 +5,8 @@
  *     bits do not depend on workers, chunks or the ISA.
  *  2. An update that is refused (a status is returned) has changed nothing.
  *  3. The hash is a sum over chunks of 4096 values, each hashed with its number: no order, no number of workers in it.
+ *     It covers all values, and of the moments one chunk in 16, another sixteenth each step: hashing them all would
+ *     triple its cost, and a moment that differs moves its value, sooner or later.
  */
 #include "optim/optimizer.h"
 
@@ -17,6 +19,7 @@
 #include <string.h>
 
 #define CHUNK       4096 /* values; also the unit of the hash */
+#define MOMENT_TURN 16   /* steps in which every chunk of the moments is hashed once */
 #define CLIP_MARGIN 1e-6 /* torch.nn.utils.clip_grad_norm_'s */
 
 struct tarn_optimizer {
@@ -159,6 +162,7 @@ typedef struct update_job {
     tarn_adamw_factors adamw[2]; /* [decay] */
     tarn_sgd_factors sgd[2];
     bool hashing;
+    int64_t turn;  /* chunks whose number is this modulo MOMENT_TURN have their moments hashed */
     uint64_t hash; /* added to atomically: a sum of integers has no order */
 } update_job;
 
@@ -192,6 +196,18 @@ static void update_stretch(const update_job *job, int64_t begin, int64_t end, bo
         job->kernels->sgd(&job->sgd[decay], end - begin, values, first, gradient);
 }
 
+/* Of one chunk, while it is in the first-level cache. */
+static uint64_t hash_chunk(const update_job *job, int64_t at, int64_t count)
+{
+    const tarn_optimizer *optimizer = job->optimizer;
+    int64_t chunk = at / CHUNK, chunks = (optimizer->count + CHUNK - 1) / CHUNK;
+    uint64_t hash = mix(job->kernels->hash(job->values + at, count), chunk);
+    if (chunk % MOMENT_TURN != job->turn) return hash;
+    if (optimizer->first) hash += mix(job->kernels->hash(optimizer->first + at, count), chunks + chunk);
+    if (optimizer->second) hash += mix(job->kernels->hash(optimizer->second + at, count), 2 * chunks + chunk);
+    return hash;
+}
+
 /* Values [begin, end): begins at a multiple of CHUNK. */
 static void update_piece(void *argument, int64_t begin, int64_t end, int member)
 {
@@ -207,8 +223,7 @@ static void update_piece(void *argument, int64_t begin, int64_t end, int member)
             update_stretch(job, from, to, range->decay);
             from = to;
         }
-        /* Hashed while the chunk is in the first-level cache. */
-        if (job->hashing) hash += mix(job->kernels->hash(job->values + at, stop - at), at / CHUNK);
+        if (job->hashing) hash += hash_chunk(job, at, stop - at);
     }
     if (job->hashing) __atomic_fetch_add(&job->hash, hash, __ATOMIC_RELAXED);
 }
@@ -258,7 +273,8 @@ tarn_status tarn_optimizer_update(tarn_optimizer *optimizer, tarn_workers *worke
                       .kernels = choose_kernels(context->isa),
                       .values = values,
                       .gradient = gradient,
-                      .hashing = hash != NULL};
+                      .hashing = hash != NULL,
+                      .turn = step % MOMENT_TURN};
     compute_factors(&job, factor / total, lr, step);
     if (workers) {
         tarn_workers_for(workers, optimizer->count, CHUNK, update_piece, &job);

@@ -186,7 +186,7 @@ static int control_word(void)
         for (int s = mine.begin; s < mine.end; s++) tarn_control_set_loss(control, s, -0.1 * s + step, s + 1);
         if (rank == step % ranks) tarn_control_raise(control, TARN_CONTROL_STOP);
         if (rank == ranks - 1 && step == 3) tarn_control_raise(control, TARN_CONTROL_EXHAUSTED);
-        tarn_control_set_hashes(control, 12345 + (uint64_t)step, step == 5 ? 0 : mix((uint64_t)step));
+        tarn_control_set_hash(control, step == 5 ? 0 : mix((uint64_t)step));
         CHECK(tarn_control_exchange(control, "a step of the test") == TARN_OK);
         CHECK(tarn_control_flags(control) == (TARN_CONTROL_STOP | (step == 3 ? TARN_CONTROL_EXHAUSTED : 0u)));
         double loss, expected = 0, wait;
@@ -208,7 +208,7 @@ static int control_fail(int shard_one, int shard_last)
     tarn_control *control;
     CHECK(tarn_control_create(&control, context, 8) == TARN_OK);
     tarn_control_begin(control);
-    tarn_control_set_hashes(control, 100 + (uint64_t)rank, 7);
+    tarn_control_set_hash(control, 7 + (uint64_t)rank);
     int mine = rank == ranks - 1 ? shard_last : rank == 1 ? shard_one : -1;
     if (mine >= 0) {
         tarn_fail(context, TARN_ERROR_NUMERIC, TARN_HERE, "shard %d went wrong", mine);
@@ -229,7 +229,7 @@ static int control_diverge(void)
     tarn_control *control;
     CHECK(tarn_control_create(&control, context, 4) == TARN_OK);
     tarn_control_begin(control);
-    tarn_control_set_hashes(control, 5, rank == 2 ? 0xbad : 0x900d);
+    tarn_control_set_hash(control, rank == 2 ? 0xbad : 0x900d);
     CHECK(tarn_control_exchange(control, "step 17") == TARN_ERROR_COMM);
     CHECK(tarn_control_flags(control) & TARN_CONTROL_DIVERGED);
     CHECK(context->agreed && tarn_get_error(context)->rank == 2);

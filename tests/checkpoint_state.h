@@ -22,16 +22,16 @@ typedef struct made_state {
 static inline void state_describe(made_state *s)
 {
     const tarn_checkpoint_entry entries[STATE_ENTRIES] = {
-        {"model/blocks.0.attention.weight", TARN_F32, 2, {37, 53}, s->weight, true},
-        {"model/blocks.0.attention.bias", TARN_F32, 1, {53}, s->bias, true},
-        {"optim/m/blocks.0.attention.weight", TARN_F32, 2, {37, 53}, s->moment, true},
-        {"model/table", TARN_F32, 3, {5, 10, 100}, s->table, true},
-        {"state/half", TARN_BF16, 1, {5}, s->half, true},
-        {"state/counts", TARN_I32, 1, {7}, s->counts, false},
-        {"state/step", TARN_I64, 0, {0}, &s->step, true},
-        {"state/scale", TARN_F64, 1, {1}, s->scale, true},
-        {"state/bytes", TARN_BOOL, 1, {1001}, s->bytes, false},
-        {"state/empty", TARN_F32, 2, {0, 4}, NULL, true},
+        {"model/blocks.0.attention.weight", TARN_F32, 2, {37, 53}, s->weight, .in_digest = true},
+        {"model/blocks.0.attention.bias", TARN_F32, 1, {53}, s->bias, .in_digest = true},
+        {"optim/m/blocks.0.attention.weight", TARN_F32, 2, {37, 53}, s->moment, .in_digest = true},
+        {"model/table", TARN_F32, 3, {5, 10, 100}, s->table, .in_digest = true},
+        {"state/half", TARN_BF16, 1, {5}, s->half, .in_digest = true},
+        {"state/counts", TARN_I32, 1, {7}, s->counts, .in_digest = false},
+        {"state/step", TARN_I64, 0, {0}, &s->step, .in_digest = true},
+        {"state/scale", TARN_F64, 1, {1}, s->scale, .in_digest = true},
+        {"state/bytes", TARN_BOOL, 1, {1001}, s->bytes, .in_digest = false},
+        {"state/empty", TARN_F32, 2, {0, 4}, NULL, .in_digest = true},
     };
     memcpy(s->entries, entries, sizeof entries);
 }

@@ -2,6 +2,9 @@
  *
  * A shard adds the losses of its slots over all batches, in order; shards are added in index order by the control word:
  * the same bits on any number of ranks and threads.
+ *
+ * Evaluations may be long: the ranks tell each other after every batch whether one of them failed or was asked to stop,
+ * in an exchange that runs beside the next batch, and all leave after the same one.
  */
 #include "train/trainer.h"
 
@@ -115,6 +118,64 @@ static tarn_status sum_over_shards(tarn_trainer *trainer, const evaluation *eval
     return status;
 }
 
+/* The flags of the batches, exchanged while the next one is computed. */
+typedef struct batch_flags {
+    tarn_comm *comm;
+    uint64_t word;
+    tarn_request request;
+    bool open; /* an exchange is under way */
+} batch_flags;
+
+/* What any rank raised at the batch before last; 0 when nothing is known yet. */
+static tarn_status read_flags(batch_flags *flags, uint64_t *raised)
+{
+    *raised = 0;
+    if (!flags->open) return TARN_OK;
+    flags->open = false;
+    tarn_status status = tarn_comm_wait(flags->comm, &flags->request, "a batch of the evaluation");
+    *raised = status ? 0 : flags->word;
+    return status;
+}
+
+static tarn_status send_flags(batch_flags *flags, uint64_t own)
+{
+    flags->word = own;
+    tarn_status status = flags->comm->or_all(flags->comm, &flags->word, 1, &flags->request);
+    flags->open = !status;
+    return status;
+}
+
+static bool any_failed(const tarn_trainer *trainer)
+{
+    for (int shard = trainer->mine.begin; shard < trainer->mine.end; shard++)
+        if (trainer->result[shard].status) return true;
+    return false;
+}
+
+/* All batches, or as many as there were before a rank failed or was asked to stop: the same number on every rank.
+ * Returns a failure of the exchange itself; *failed is this rank's own. */
+static tarn_status run_batches(tarn_trainer *trainer, evaluation *evaluation, tarn_status *failed, bool *stopped)
+{
+    batch_flags flags = {.comm = tarn_get_comm(trainer->context)};
+    uint64_t raised = 0;
+    /* A rank whose loader could not be made does not know how many batches there are: it leaves at the first. */
+    int64_t batches = *failed ? 1 : tarn_loader_batches(trainer->evaluation_loader);
+    tarn_status status = TARN_OK;
+    for (int64_t batch = 0; batch < batches && !status && !raised; batch++) {
+        if (!*failed) *failed = tarn_loader_load(trainer->evaluation_loader, batch);
+        if (!*failed) tarn_workers_run_teams(trainer->workers, trainer->leaders, evaluate_leader, evaluation);
+        status = read_flags(&flags, &raised);
+        uint64_t own = (*failed || any_failed(trainer) ? TARN_CONTROL_FAILED : 0) |
+                       (tarn_stop_requested() ? TARN_CONTROL_STOP : 0);
+        if (!status && !raised) status = send_flags(&flags, own);
+    }
+    /* At the end the last batch's flags are still on their way; they come too late to leave early. */
+    uint64_t late = 0;
+    tarn_status drained = read_flags(&flags, &late);
+    *stopped = (raised & TARN_CONTROL_STOP) != 0;
+    return status ? status : drained;
+}
+
 tarn_status tarn_trainer_evaluate(tarn_trainer *trainer, tarn_dataset *dataset, double *loss, double *accuracy)
 {
     if (loss) *loss = NAN;
@@ -126,17 +187,21 @@ tarn_status tarn_trainer_evaluate(tarn_trainer *trainer, tarn_dataset *dataset, 
     memset(correct, 0, sizeof correct);
     evaluation evaluation = {trainer, correct, tarn_trainer_has_accuracy(&trainer->options, &trainer->shape)};
     for (int shard = 0; shard < trainer->options.shards; shard++) trainer->result[shard] = (tarn_shard_result){0};
-    tarn_status status = open_loader(trainer, dataset);
-    int64_t batches = status ? 0 : tarn_loader_batches(trainer->evaluation_loader);
-    for (int64_t batch = 0; batch < batches && !status; batch++) {
-        status = tarn_loader_load(trainer->evaluation_loader, batch);
-        if (!status) tarn_workers_run_teams(trainer->workers, trainer->leaders, evaluate_leader, &evaluation);
-    }
+    tarn_status status = tarn_comm_announce(tarn_get_comm(trainer->context), "an evaluation");
+    if (status) return status;
+    status = open_loader(trainer, dataset);
+    bool stopped = false;
+    tarn_status lost = run_batches(trainer, &evaluation, &status, &stopped);
+    if (lost) return lost;
     double sum = 0, right = 0;
     int64_t count = 0;
     status = sum_over_shards(trainer, &evaluation, false, status, &sum, &count);
     if (!status && evaluation.accuracy) status = sum_over_shards(trainer, &evaluation, true, TARN_OK, &right, &count);
     if (status) return status;
+    if (stopped) {
+        trainer->stop = true;
+        return TARN_STOPPED;
+    }
     if (loss && count) *loss = sum / (double)count;
     if (accuracy && count && evaluation.accuracy) *accuracy = right / (double)count;
     return TARN_OK;

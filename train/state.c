@@ -4,6 +4,9 @@
  *   optim/<state>/<parameter>    the optimizer's moments, likewise
  *   state/step                   i64: steps done
  *   state/best                   f64: the best validation metric so far
+ *   state/last                   f64[3]: loss, gradient norm and rate of the last step
+ *   state/skipped ...            i64 each: what tarn_run_counts holds
+ *   history/step, loss, accuracy the evaluations so far, state/evaluations of them; capacity a power of two times 256
  *   user/<name>                  the user's own state, bytes
  *   text/config, vocabulary, tokenizer, run_id, fingerprint
  *
@@ -46,7 +49,17 @@ tarn_status tarn_trainer_describe_state(tarn_trainer *trainer)
     float *buffers[4];
     int state_count = tarn_optimizer_states(trainer->optimizer, states, buffers);
     int parameters = tarn_module_parameter_count(trainer->model), users = trainer->options.user_state_count;
-    size_t most = (size_t)parameters * (size_t)(1 + state_count) + (size_t)users + 2;
+    const struct {
+        const char *name;
+        int64_t *value;
+    } counts[] = {{"skipped", &trainer->counts.skipped},
+                  {"skipped_in_a_row", &trainer->counts.skipped_in_a_row},
+                  {"best_step", &trainer->counts.best_step},
+                  {"evaluations_without_improvement", &trainer->counts.not_improved},
+                  {"evaluation_due", &trainer->counts.evaluation_due},
+                  {"evaluations", &trainer->counts.evaluations}};
+    enum { COUNTS = sizeof counts / sizeof *counts };
+    size_t most = (size_t)parameters * (size_t)(1 + state_count) + (size_t)users + 3 + COUNTS + 3;
     trainer->entries = calloc(most, sizeof *trainer->entries);
     trainer->entry_names = calloc(most, NAME_BYTES);
     if (!trainer->entries || !trainer->entry_names)
@@ -66,6 +79,23 @@ tarn_status tarn_trainer_describe_state(tarn_trainer *trainer)
     add_entry(trainer, TARN_I64, 1, &one, &trainer->step, true);
     snprintf(name_at(trainer, trainer->entry_count), NAME_BYTES, "state/best");
     add_entry(trainer, TARN_F64, 1, &one, &trainer->best, false);
+    /* Those that later versions added are optional: a checkpoint without them leaves them as in a new run. */
+    static const int64_t three = 3;
+    snprintf(name_at(trainer, trainer->entry_count), NAME_BYTES, "state/last");
+    add_entry(trainer, TARN_F64, 1, &three, trainer->last, false)->optional = true;
+    for (int i = 0; i < COUNTS; i++) {
+        snprintf(name_at(trainer, trainer->entry_count), NAME_BYTES, "state/%s", counts[i].name);
+        add_entry(trainer, TARN_I64, 1, &one, counts[i].value, false)->optional = true;
+    }
+    trainer->history_entries = &trainer->entries[trainer->entry_count];
+    static const char *const columns[] = {"step", "loss", "accuracy"};
+    for (int i = 0; i < 3; i++) {
+        snprintf(name_at(trainer, trainer->entry_count), NAME_BYTES, "history/%s", columns[i]);
+        tarn_checkpoint_entry *column =
+            add_entry(trainer, i ? TARN_F64 : TARN_I64, 1, &trainer->history.capacity, NULL, false);
+        column->optional = column->growing = true;
+    }
+    tarn_trainer_point_at_history(trainer);
     for (int u = 0; u < users; u++) {
         const tarn_user_state *user = &trainer->options.user_states[u];
         int64_t bytes = (int64_t)user->bytes;
@@ -73,6 +103,23 @@ tarn_status tarn_trainer_describe_state(tarn_trainer *trainer)
         add_entry(trainer, TARN_BOOL, 1, &bytes, user->data, false);
     }
     return TARN_OK;
+}
+
+void tarn_trainer_point_at_history(tarn_trainer *trainer)
+{
+    tarn_history *history = &trainer->history;
+    void *columns[] = {history->step, history->loss, history->accuracy};
+    for (int i = 0; trainer->history_entries && i < 3; i++) {
+        trainer->history_entries[i].data = columns[i];
+        trainer->history_entries[i].shape[0] = history->capacity;
+    }
+}
+
+/* Loading may have given the columns other memory and another capacity. */
+static void take_history(tarn_trainer *trainer)
+{
+    tarn_checkpoint_entry *entries = trainer->history_entries;
+    trainer->history = (tarn_history){entries[0].data, entries[1].data, entries[2].data, entries[0].shape[0]};
 }
 
 tarn_status tarn_trainer_make_fingerprint(tarn_trainer *trainer)
@@ -144,18 +191,19 @@ tarn_status tarn_trainer_compare_ranks(tarn_trainer *trainer)
     char text[TARN_FINGERPRINT_BYTES + 512];
     snprintf(text, sizeof text,
              "%strain.steps: %lld\ntrain.eval_every: %lld\ndata.validation_samples: %lld\ncheckpoint: %d\n"
-             "checkpoint.every: %lld\ncheckpoint.best: %s\nfrom_scratch: %d\nmodel.init_from: %d\ntrack: %d\n",
+             "checkpoint.every: %lld\ncheckpoint.best: %s\nfrom_scratch: %d\nmodel.init_from: %d\ntrack: %d\n"
+             "train.early_stop: %lld\nhealth.nonfinite: %s\n",
              trainer->fingerprint, (long long)o->steps, (long long)o->eval_every,
              (long long)(trainer->validation ? tarn_dataset_length(trainer->validation) : 0),
              o->checkpoint_directory != NULL, (long long)o->checkpoint_every,
              o->best_metric ? o->best_metric : "validation.loss", o->from_scratch, o->init_from != NULL,
-             o->track != NULL);
+             o->track != NULL, (long long)o->early_stop, o->nonfinite == TARN_NONFINITE_SKIP ? "skip" : "stop");
     /* A word of its own: that of the trainer is as long as this rank's number of shards says. */
     tarn_control *control = NULL;
     tarn_status status = tarn_agree(trainer->context, tarn_control_create(&control, trainer->context, 1), label);
     if (!status) {
         uint64_t hash = XXH3_64bits(text, strlen(text));
-        tarn_control_set_hashes(control, 1, hash ? hash : 1);
+        tarn_control_set_hash(control, hash ? hash : 1);
         status = tarn_control_exchange(control, label);
         if (tarn_control_flags(control) & TARN_CONTROL_DIVERGED) {
             tarn_error_clear(trainer->context);
@@ -166,9 +214,15 @@ tarn_status tarn_trainer_compare_ranks(tarn_trainer *trainer)
     return status;
 }
 
-/* Names the first key in which this rank's fingerprint is not that of the checkpoint. */
+/* Names the first key in which this rank's fingerprint is not that of the checkpoint; checks what was loaded. */
 static tarn_status check_fingerprint(tarn_trainer *trainer)
 {
+    if (trainer->counts.evaluations < 0 || trainer->counts.evaluations > trainer->history.capacity)
+        return tarn_fail(trainer->context, TARN_ERROR_FORMAT, TARN_HERE,
+                         "the checkpoint in %s counts %lld evaluations and has room for %lld: it was not written by "
+                         "this program",
+                         trainer->options.checkpoint_directory, (long long)trainer->counts.evaluations,
+                         (long long)trainer->history.capacity);
     const char *text = tarn_checkpoint_text_get(trainer->store, "text/fingerprint");
     char old[256], now[256];
     if (!text || !first_difference(text, trainer->fingerprint, old, now)) return TARN_OK;
@@ -183,6 +237,7 @@ tarn_status tarn_trainer_resume(tarn_trainer *trainer, bool *found)
     int64_t step;
     *found = false;
     tarn_status status = tarn_checkpoint_load(trainer->store, trainer->entries, trainer->entry_count, &step, found);
+    take_history(trainer);
     if (status || !*found) return status;
     status = tarn_agree(trainer->context, check_fingerprint(trainer), "comparing the run with the checkpoint");
     if (status) return status;

@@ -14,6 +14,7 @@ static void resolve(tarn_train_options *options)
     if (!options->shards) options->shards = 8;
     if (!options->accumulate) options->accumulate = 1;
     if (!options->checkpoint_keep) options->checkpoint_keep = 3;
+    if (options->slow_ratio == 0) options->slow_ratio = 1.5;
     if (!options->validation && options->data) options->validation = tarn_dataset_validation(options->data);
     tarn_optim_options optim;
     tarn_optim_resolve(&options->optim, &optim);
@@ -58,6 +59,21 @@ static tarn_status check_plan(tarn_context *context, const tarn_train_options *o
                          "checkpoint.best validation.accuracy (best_metric in C): this run has no accuracy, which "
                          "language models, targets that are no classes and a loss function of one's own do not have: "
                          "use validation.loss");
+    if (options->early_stop < 0 || (options->early_stop && !options->eval_every))
+        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
+                         "train.early_stop %lld counts evaluations, and train.eval_every is %lld: set train.eval_every "
+                         "to the steps between them, or train.early_stop to 0",
+                         (long long)options->early_stop, (long long)options->eval_every);
+    if (options->early_stop && (!options->validation || tarn_dataset_length(options->validation) < 1))
+        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
+                         "train.early_stop %lld needs validation data: set data.validation to a share, or train.early_stop "
+                         "to 0",
+                         (long long)options->early_stop);
+    if (options->slow_ratio > 0 && !(options->slow_ratio > 1))
+        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
+                         "health.slow_ratio %g: a rank is slow when it computes so many times as long as the others; "
+                         "use a number above 1, or 0 for never (negative in C)",
+                         options->slow_ratio);
     if (tarn_dataset_length(options->data) < 1 && !tarn_module_is_gpt(options->model))
         return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE, "the training data set is empty");
     return TARN_OK;
@@ -137,6 +153,7 @@ static tarn_status make_parts(tarn_trainer *trainer)
     if (!status)
         status = tarn_optimizer_create(&trainer->optimizer, context, &options->optim, count, ranges, range_count);
     if (!status) status = tarn_control_create(&trainer->control, context, options->shards);
+    if (!status) status = tarn_trainer_fit_history(trainer);
     if (!status) status = tarn_trainer_describe_state(trainer);
     return status;
 }
@@ -156,7 +173,7 @@ static tarn_status open_records(tarn_trainer *trainer)
     if (!status && options->init_from && !resumed)
         status = tarn_module_init_from(options->model, options->init_from, true, NULL);
     if (status) return status;
-    if (options->track && trainer->step < options->steps) {
+    if (options->track && tarn_trainer_ended(trainer) == TARN_RUN_GOES_ON) {
         tarn_track_options track = *options->track;
         if (!track.run_id && *trainer->run_id) track.run_id = trainer->run_id;
         if (!track.name) track.name = options->run_name;
@@ -165,6 +182,15 @@ static tarn_status open_records(tarn_trainer *trainer)
             snprintf(trainer->run_id, sizeof trainer->run_id, "%s", tarn_track_run_id(trainer->tracker));
         status = tarn_agree(trainer->context, status, "opening the tracking run");
     }
+    return status;
+}
+
+/* Whether any rank was asked to stop while the run was being set up. */
+static tarn_status agree_on_stop(tarn_trainer *trainer)
+{
+    uint64_t stop = tarn_stop_requested();
+    tarn_status status = tarn_comm_or_all(tarn_get_comm(trainer->context), &stop, 1, "the end of setting up");
+    trainer->stop = !status && stop;
     return status;
 }
 
@@ -180,6 +206,7 @@ tarn_status tarn_trainer_create(tarn_trainer **out, tarn_context *context, const
     trainer->options = *options;
     trainer->best = trainer->progress.validation_loss = trainer->progress.validation_accuracy = NAN;
     trainer->taken_step = trainer->progress.saved_step = -1;
+    for (int i = 0; i < 3; i++) trainer->last[i] = NAN;
     resolve(&trainer->options);
     trainer->model = options->model;
     unsigned environment = tarn_float_environment_enter();
@@ -193,9 +220,18 @@ tarn_status tarn_trainer_create(tarn_trainer **out, tarn_context *context, const
         status = tarn_agree(context, make_parts(trainer), "setting up");
     }
     if (!status) status = open_records(trainer);
+    if (!status) status = tarn_trainer_open_skew(trainer);
+    if (!status) status = agree_on_stop(trainer);
     tarn_float_environment_leave(environment);
-    trainer->progress.step = trainer->step;
-    trainer->progress.steps = trainer->options.steps;
+    tarn_progress *progress = &trainer->progress;
+    progress->step = trainer->step;
+    progress->steps = trainer->options.steps;
+    progress->loss = trainer->last[0];
+    progress->gradient_norm = trainer->last[1];
+    progress->lr = trainer->last[2];
+    progress->skipped = trainer->counts.skipped;
+    progress->best = trainer->best;
+    progress->best_step = trainer->counts.best_step;
     trainer->status = status;
     if (status) {
         tarn_trainer_finish(trainer);
@@ -207,7 +243,13 @@ tarn_status tarn_trainer_create(tarn_trainer **out, tarn_context *context, const
 
 bool tarn_trainer_next(tarn_trainer *trainer)
 {
-    if (trainer->status || trainer->stop || trainer->step >= trainer->options.steps) return false;
+    if (trainer->status || trainer->stop) return false;
+    if (trainer->counts.evaluation_due) {
+        /* The run was stopped in the evaluation of the step it was saved after. */
+        trainer->status = tarn_trainer_after_update(trainer);
+        if (trainer->status) return false;
+    }
+    if (tarn_trainer_ended(trainer) != TARN_RUN_GOES_ON) return false;
     if (trainer->in_step) {
         trainer->status = tarn_fail(trainer->context, TARN_ERROR_STATE, TARN_HERE,
                                     "tarn_trainer_next: the step before was not ended with tarn_optim_step");
@@ -219,16 +261,24 @@ bool tarn_trainer_next(tarn_trainer *trainer)
     for (int shard = trainer->mine.begin; shard < trainer->mine.end; shard++)
         trainer->result[shard] = (tarn_shard_result){0};
     tarn_control_begin(trainer->control);
+    char label[64];
+    snprintf(label, sizeof label, "step %lld", (long long)trainer->step);
+    trainer->status = tarn_control_announce(trainer->control, label);
+    if (trainer->status) return false;
     trainer->hand_shard = trainer->mine.begin;
     trainer->hand_micro = 0;
-    tarn_status status = tarn_loader_load(trainer->loader, trainer->step);
-    trainer->progress.data_seconds = tarn_seconds() - trainer->step_started;
+    tarn_status status = trainer->pending ? trainer->pending : tarn_loader_load(trainer->loader, trainer->step);
+    trainer->skew.loaded = tarn_seconds();
+    trainer->progress.data_seconds = trainer->skew.loaded - trainer->step_started;
     tarn_status begun = tarn_reducer_begin(trainer->reducer); /* whatever the loader said: the other ranks have begun */
     if (!status) status = begun;
     trainer->in_step = true;
     if (!status) return true;
     /* The others are in the step already: take part with zeros, and let the control word say why. */
-    tarn_control_fail(trainer->control, trainer->mine.begin, status);
+    if (status == TARN_EXHAUSTED)
+        tarn_control_raise(trainer->control, TARN_CONTROL_EXHAUSTED);
+    else
+        tarn_control_fail(trainer->control, trainer->mine.begin, status);
     tarn_trainer_end_step(trainer);
     return false;
 }
@@ -255,6 +305,10 @@ static void destroy(tarn_trainer *trainer)
         tarn_scratch_destroy(trainer->leader[i].scratch);
         free(trainer->leader[i].seen);
     }
+    tarn_trainer_close_skew(trainer);
+    free(trainer->history.step);
+    free(trainer->history.loss);
+    free(trainer->history.accuracy);
     free(trainer->leader);
     free(trainer->result);
     free(trainer->entries);
@@ -267,9 +321,14 @@ tarn_status tarn_trainer_finish(tarn_trainer *trainer)
     if (!trainer) return TARN_OK;
     tarn_context *context = trainer->context;
     tarn_status status = trainer->status;
-    if (!status && trainer->store && !trainer->saved_final && !trainer->in_step)
-        status = tarn_trainer_save(trainer, false, true);
-    if (!status && trainer->stop && trainer->step < trainer->options.steps) {
+    if (trainer->in_step) tarn_control_await(trainer->control); /* the loop was left inside a step, by all ranks */
+    /* The loop was left after the progress function's failure: the others learn of it wherever they are now. */
+    if (!status && trainer->pending) status = tarn_agree(context, trainer->pending, "the progress function");
+    if (!status && trainer->store && !trainer->saved_final && !trainer->in_step) {
+        status = tarn_trainer_agree_to_save(trainer, TARN_OK);
+        if (!status) status = tarn_trainer_save(trainer, false, true);
+    }
+    if (!status && tarn_trainer_ended(trainer) == TARN_RUN_STOPPED) {
         status =
             tarn_fail(context, TARN_STOPPED, TARN_HERE, "stopped on request after step %lld", (long long)trainer->step);
         tarn_error_agree(context);

@@ -3,6 +3,9 @@
  *   trainer.c   making and ending one; checks that all ranks make together
  *   shards.c    running this rank's shards: on all threads, or one after the other by hand
  *   update.c    the end of a step: reduce, agree, update, evaluate, checkpoint, track
+ *   health.c    steps that are not finite, slow ranks, the measurements of the record
+ *   desync.c    which tensor and which ranks, when parameters differ
+ *   history.c   the evaluations so far, the best one, early stopping
  *   evaluate.c  mean loss and accuracy over a data set
  *   state.c     what a checkpoint holds, saving and loading it
  *
@@ -26,6 +29,35 @@
 #include <tarn/train.h>
 
 enum { TARN_FINGERPRINT_BYTES = 4096 };
+/* Steps over which a rank's compute time is smoothed (median), and host names in messages. */
+enum { TARN_SKEW_STEPS = 16, TARN_HOST_BYTES = 64 };
+/* Steps in a row that may be skipped; one more is an error. */
+enum { TARN_SKIP_LIMIT = 99 };
+
+/* What a run counts beside its steps. All of it is in the checkpoint. */
+typedef struct tarn_run_counts {
+    int64_t skipped, skipped_in_a_row;
+    int64_t best_step;
+    int64_t not_improved;   /* evaluations since the best one */
+    int64_t evaluation_due; /* 1: a stop request broke off the evaluation of the last step */
+    int64_t evaluations;    /* entries of the history */
+} tarn_run_counts;
+
+/* The evaluations of a run; capacity is a function of their number, so that it leaves no trace in a checkpoint. */
+typedef struct tarn_history {
+    int64_t *step;
+    double *loss, *accuracy;
+    int64_t capacity;
+} tarn_history;
+
+/* Compute times of all ranks over the last steps. The same on every rank, since all see one control word. */
+typedef struct tarn_skew {
+    char (*hosts)[TARN_HOST_BYTES];
+    float *window, *medians, *others; /* [ranks][TARN_SKEW_STEPS]; [ranks]; scratch */
+    int64_t seen;
+    int slow_rank;           /* of the episode under way, -1: none */
+    double loaded, departed; /* when this step's rows were there, when the last exchange ended */
+} tarn_skew;
 
 /* What one thread that runs shards keeps between steps. */
 typedef struct tarn_leader {
@@ -69,6 +101,7 @@ struct tarn_trainer {
     tarn_checkpoint_store *store;
     tarn_checkpoint_entry *entries;
     int entry_count;
+    tarn_checkpoint_entry *history_entries; /* three of them */
     char *entry_names;
     tarn_tracker *tracker;
 
@@ -76,7 +109,13 @@ struct tarn_trainer {
     int64_t taken_step; /* of the newest checkpoint that was begun, or loaded; -1: none */
     bool saved_final;   /* all ranks went through the last save */
     bool stop;
-    double best; /* NaN: none yet */
+    bool data_ended;
+    tarn_status pending; /* what this rank's progress function returned and the others do not know yet */
+    double best;         /* NaN: none yet */
+    double last[3];      /* loss, gradient norm and rate of the last step */
+    tarn_run_counts counts;
+    tarn_history history;
+    tarn_skew skew;
     uint64_t parameter_hash;
     tarn_status status;
     tarn_progress progress;
@@ -108,12 +147,41 @@ tarn_tensor *tarn_trainer_loss(tarn_trainer *trainer, tarn_step *step, const tar
 /* tarn_optim_step without its checks: also for a step whose data could not be loaded. */
 tarn_status tarn_trainer_end_step(tarn_trainer *trainer);
 
+/* Evaluation, metrics, progress function and checkpoint of the step just done. */
+tarn_status tarn_trainer_after_update(tarn_trainer *trainer);
+/* Collective, before a checkpoint: the status of every rank, and whether their parameters are the same. */
+tarn_status tarn_trainer_agree_to_save(tarn_trainer *trainer, tarn_status status);
+
+/* ---- health.c ---- */
+/* A step that is not finite: an error on all ranks, or, with the options' skip, counted and logged. */
+tarn_status tarn_trainer_not_finite(tarn_trainer *trainer, double loss, double norm_squared);
+/* Collective, once: memory, the hosts of all ranks. */
+tarn_status tarn_trainer_open_skew(tarn_trainer *trainer);
+void tarn_trainer_close_skew(tarn_trainer *trainer);
+/* Puts this rank's times into the control word / reads those of all ranks out of it. */
+void tarn_trainer_report_times(tarn_trainer *trainer, double arrived);
+void tarn_trainer_read_times(tarn_trainer *trainer);
+/* The system/... metrics of every tenth step. */
+void tarn_trainer_track_system(tarn_trainer *trainer);
+
+/* ---- desync.c ---- */
+/* Collective, after the ranks' hashes differed: replaces the error by one that names tensor and ranks. */
+tarn_status tarn_trainer_name_tensor(tarn_trainer *trainer, const char *label);
+
+/* ---- history.c ---- */
+/* Room for the evaluations counted, in a capacity that follows from their number. */
+tarn_status tarn_trainer_fit_history(tarn_trainer *trainer);
+/* Enters an evaluation; *best when its metric is better than all before. */
+tarn_status tarn_trainer_note_evaluation(tarn_trainer *trainer, bool *best);
+
 /* ---- evaluate.c ---- */
 /* True when a model trained so has an accuracy: classes, one target a sample, the default loss, no language model. */
 bool tarn_trainer_has_accuracy(const tarn_train_options *options, const tarn_sample_shape *shape);
 
 /* ---- state.c ---- */
 tarn_status tarn_trainer_describe_state(tarn_trainer *trainer);
+/* After the history has moved or grown. */
+void tarn_trainer_point_at_history(tarn_trainer *trainer);
 /* Loads the newest checkpoint, if any: step, parameters, moments, user state. Collective; *found is false without. */
 tarn_status tarn_trainer_resume(tarn_trainer *trainer, bool *found);
 /* Makes memory for snapshots, under the first steps. */

@@ -1,7 +1,8 @@
 /* update.c - the end of a step: sum the gradients, agree, update, evaluate, checkpoint, track.
  *
  * The control word is exchanged after the reduction and before the update: a step that failed on any rank, or whose
- * loss or gradient is not finite, leaves the weights as they were on every rank.
+ * loss or gradient is not finite, leaves the weights as they were on every rank. Before a checkpoint the ranks meet
+ * again: what a progress function returned on one of them, and parameters that differ, are known before it is written.
  */
 #include "track/tracker.h"
 #include "train/trainer.h"
@@ -25,17 +26,6 @@ static void report_shards(tarn_trainer *trainer)
     }
 }
 
-static tarn_status not_finite(tarn_trainer *trainer, double loss, double norm_squared)
-{
-    tarn_fail(trainer->context, TARN_ERROR_NUMERIC, TARN_HERE,
-              "step %lld: the %s is not finite (%g); the weights were left as they were. Lower optim.lr (now %g), set "
-              "optim.clip, or look at the data of this step",
-              (long long)trainer->step, isfinite(loss) ? "gradient" : "loss",
-              isfinite(loss) ? sqrt(norm_squared) : loss, trainer->progress.lr);
-    tarn_error_agree(trainer->context); /* loss and gradient are the same everywhere */
-    return TARN_ERROR_NUMERIC;
-}
-
 static void track(tarn_trainer *trainer)
 {
     const tarn_progress *progress = &trainer->progress;
@@ -47,34 +37,37 @@ static void track(tarn_trainer *trainer)
         {"train.loss", progress->loss}, {"train.gradient_norm", progress->gradient_norm}, {"train.lr", progress->lr}};
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++)
         tarn_log_metric(trainer->tracker, metrics[i].key, metrics[i].value, progress->step);
-    if (isfinite(progress->validation_loss))
-        tarn_log_metric(trainer->tracker, "validation.loss", progress->validation_loss, progress->step);
-    if (isfinite(progress->validation_accuracy))
-        tarn_log_metric(trainer->tracker, "validation.accuracy", progress->validation_accuracy, progress->step);
+    if (trainer->counts.skipped_in_a_row)
+        tarn_log_metric(trainer->tracker, "train.skipped", (double)progress->skipped, progress->step);
+    tarn_trainer_track_system(trainer);
     trainer->progress.track_seconds = tarn_seconds() - started;
 }
 
-/* True when the metric the options name is better than all before. */
-static bool improves(tarn_trainer *trainer)
-{
-    const char *metric = trainer->options.best_metric;
-    bool accuracy = metric && !strcmp(metric, "validation.accuracy");
-    double value = accuracy ? trainer->progress.validation_accuracy : trainer->progress.validation_loss;
-    if (!isfinite(value)) return false;
-    if (isfinite(trainer->best) && (accuracy ? value <= trainer->best : value >= trainer->best)) return false;
-    trainer->best = value;
-    return true;
-}
-
-static tarn_status evaluate_when_due(tarn_trainer *trainer)
+/* A stop request breaks the evaluation off: it stays due, in the checkpoint too, and is made first when the run goes
+ * on. */
+static tarn_status evaluate_when_due(tarn_trainer *trainer, bool *best)
 {
     const tarn_train_options *options = &trainer->options;
     tarn_progress *progress = &trainer->progress;
     progress->validation_loss = progress->validation_accuracy = NAN;
+    trainer->counts.evaluation_due = 0;
     if (!options->eval_every || !trainer->validation) return TARN_OK;
     if (trainer->step % options->eval_every && trainer->step != options->steps) return TARN_OK;
-    return tarn_trainer_evaluate(trainer, trainer->validation, &progress->validation_loss,
-                                 &progress->validation_accuracy);
+    tarn_status status =
+        tarn_trainer_evaluate(trainer, trainer->validation, &progress->validation_loss, &progress->validation_accuracy);
+    if (status == TARN_STOPPED) {
+        trainer->counts.evaluation_due = 1;
+        return TARN_OK;
+    }
+    if (!status) status = tarn_trainer_note_evaluation(trainer, best);
+    if (status) return status;
+    double started = tarn_seconds();
+    if (isfinite(progress->validation_loss))
+        tarn_log_metric(trainer->tracker, "validation.loss", progress->validation_loss, progress->step);
+    if (isfinite(progress->validation_accuracy))
+        tarn_log_metric(trainer->tracker, "validation.accuracy", progress->validation_accuracy, progress->step);
+    progress->track_seconds += tarn_seconds() - started;
+    return TARN_OK;
 }
 
 /* The update itself and what follows it, once all ranks agreed on the step. */
@@ -86,40 +79,92 @@ static tarn_status apply_update(tarn_trainer *trainer, const float *gradient, do
     int64_t count;
     tarn_control_loss(trainer->control, &loss, &count);
     progress->lr = tarn_schedule_rate(&options->schedule, options->optim.lr, trainer->step, options->steps);
-    if (!isfinite(loss) || !isfinite(sum_of_squares)) return not_finite(trainer, loss, sum_of_squares);
     double total = count > 0 ? (double)count : 1;
     uint64_t *hash =
         tarn_ranks(trainer->context) > 1 ? &trainer->parameter_hash : NULL; /* alone there is nobody to differ */
-    tarn_status status =
-        tarn_optimizer_update(trainer->optimizer, trainer->workers, tarn_module_flat_values(trainer->model), gradient,
-                              sum_of_squares, total, progress->lr, trainer->step, &progress->gradient_norm, hash);
+    tarn_status status;
+    if (!isfinite(loss) || !isfinite(sum_of_squares)) {
+        status = tarn_trainer_not_finite(trainer, loss, sum_of_squares);
+        progress->gradient_norm = sqrt(sum_of_squares) / total;
+    } else {
+        status = tarn_optimizer_update(trainer->optimizer, trainer->workers, tarn_module_flat_values(trainer->model),
+                                       gradient, sum_of_squares, total, progress->lr, trainer->step,
+                                       &progress->gradient_norm, hash);
+        if (!status) trainer->counts.skipped_in_a_row = 0;
+    }
     if (status) return status;
     trainer->step++;
     progress->update_seconds = tarn_seconds() - started;
     progress->step = trainer->step;
     progress->loss = loss / total;
+    progress->skipped = trainer->counts.skipped;
+    trainer->last[0] = progress->loss;
+    trainer->last[1] = progress->gradient_norm;
+    trainer->last[2] = progress->lr;
     double now = tarn_seconds();
     progress->step_seconds = now - trainer->step_started;
     progress->per_second = total / progress->step_seconds;
     return TARN_OK;
 }
 
-static tarn_status after_update(tarn_trainer *trainer)
+tarn_status tarn_trainer_agree_to_save(tarn_trainer *trainer, tarn_status status)
+{
+    char label[64];
+    snprintf(label, sizeof label, "the checkpoint of step %lld", (long long)trainer->step);
+    tarn_control_begin(trainer->control);
+    if (status) tarn_control_fail(trainer->control, trainer->options.shards, status);
+    tarn_control_set_hash(trainer->control, trainer->parameter_hash);
+    status = tarn_control_exchange(trainer->control, label);
+    if (tarn_control_flags(trainer->control) & TARN_CONTROL_DIVERGED) status = tarn_trainer_name_tensor(trainer, label);
+    return status;
+}
+
+/* Calls the program's function; what it returns is this rank's alone until the ranks meet again. */
+static tarn_status call_progress(tarn_trainer *trainer)
 {
     const tarn_train_options *options = &trainer->options;
-    tarn_status status = evaluate_when_due(trainer);
-    if (status) return status;
-    bool best = improves(trainer);
-    track(trainer);
-    bool due = options->checkpoint_every && trainer->step % options->checkpoint_every == 0;
-    /* Before the checkpoint too: what the function does to the user's state belongs to this step. */
-    if (options->progress) status = options->progress(options->progress_user, &trainer->progress);
+    if (!options->progress) return TARN_OK;
+    tarn_status status = options->progress(options->progress_user, &trainer->progress);
     if (status && !tarn_get_error(trainer->context))
         tarn_fail(trainer->context, status, TARN_HERE, "the progress function ended the run at step %lld",
                   (long long)trainer->step);
-    if (!status && trainer->store && (best || due || trainer->stop || trainer->step == options->steps))
-        status = tarn_trainer_save(trainer, best, trainer->stop || trainer->step == options->steps);
     return status;
+}
+
+tarn_status tarn_trainer_after_update(tarn_trainer *trainer)
+{
+    const tarn_train_options *options = &trainer->options;
+    bool best = false;
+    track(trainer);
+    tarn_status status = evaluate_when_due(trainer, &best);
+    if (status) return status;
+    /* Before the checkpoint: what the function does to the user's state belongs to this step. A step whose evaluation
+     * was broken off is not over: the function is called when it is. */
+    if (!trainer->counts.evaluation_due) status = call_progress(trainer);
+    bool due = options->checkpoint_every && trainer->step % options->checkpoint_every == 0;
+    bool final = tarn_trainer_ended(trainer) != TARN_RUN_GOES_ON;
+    if (trainer->store && (best || due || final)) {
+        status = tarn_trainer_agree_to_save(trainer, status);
+        return status ? status : tarn_trainer_save(trainer, best, final);
+    }
+    if (!status) return TARN_OK;
+    if (tarn_ranks(trainer->context) == 1) return status;
+    /* The others go on to the next step, and hear of it there. */
+    trainer->pending = status;
+    return TARN_OK;
+}
+
+/* The stream has no more rows for some rank: no rank counts the step. */
+static tarn_status end_of_data(tarn_trainer *trainer)
+{
+    trainer->data_ended = true;
+    if (tarn_rank(trainer->context) == 0)
+        tarn_log(trainer->context, TARN_LOG_WARN,
+                 "the data ended: %lld whole steps of at most %lld were in it, and the run is finished",
+                 (long long)trainer->step, (long long)trainer->options.steps);
+    if (!trainer->store) return TARN_OK;
+    tarn_status status = tarn_trainer_agree_to_save(trainer, TARN_OK);
+    return status ? status : tarn_trainer_save(trainer, false, true);
 }
 
 /* Shards the program left out are an error of the step, unless it stopped at one that failed. */
@@ -142,16 +187,41 @@ tarn_status tarn_optim_step(tarn_trainer *trainer)
         return tarn_fail(trainer->context, TARN_ERROR_STATE, TARN_HERE,
                          "tarn_optim_step: call it after tarn_trainer_next, when every shard's step has ended");
     check_all_ran(trainer);
-    return tarn_trainer_end_step(trainer);
+    tarn_status status = tarn_trainer_end_step(trainer);
+    return status ? status : trainer->pending;
+}
+
+/* The exchange of the step, and what it says beside errors. */
+static tarn_status agree_on_step(tarn_trainer *trainer)
+{
+    double wait;
+    char label[64];
+    if (tarn_stop_requested()) tarn_control_raise(trainer->control, TARN_CONTROL_STOP);
+    tarn_control_set_hash(trainer->control, trainer->parameter_hash);
+    snprintf(label, sizeof label, "step %lld", (long long)trainer->step);
+    tarn_status status = tarn_control_exchange(trainer->control, label);
+    if (tarn_control_flags(trainer->control) & TARN_CONTROL_STOP)
+        trainer->stop = true; /* before evaluation reuses it */
+    trainer->progress.control_seconds = tarn_control_seconds(trainer->control, &wait) - wait;
+    if (tarn_control_flags(trainer->control) & TARN_CONTROL_DIVERGED) return tarn_trainer_name_tensor(trainer, label);
+    if (!status) tarn_trainer_read_times(trainer);
+    return status;
 }
 
 tarn_status tarn_trainer_end_step(tarn_trainer *trainer)
 {
+    double arrived = tarn_seconds();
     tarn_trainer_abandon_shards(trainer); /* those that were never begun */
     trainer->in_step = false;
     float *gradient;
-    double sum_of_squares, wait;
-    tarn_status status = tarn_reducer_finish(trainer->reducer, &gradient, &sum_of_squares);
+    double sum_of_squares = 0;
+    tarn_status status = tarn_control_await(trainer->control);
+    if (status) {
+        /* Another rank is elsewhere or gone: it would not take part in the sum. */
+        trainer->status = status;
+        return status;
+    }
+    status = tarn_reducer_finish(trainer->reducer, &gradient, &sum_of_squares);
     report_shards(trainer);
     if (status == TARN_ERROR_COMM) {
         /* A peer is gone or stuck: it would not answer the control word either, only after a second deadline. */
@@ -159,22 +229,20 @@ tarn_status tarn_trainer_end_step(tarn_trainer *trainer)
         return status;
     }
     if (status) tarn_control_fail(trainer->control, trainer->options.shards, status);
-    if (tarn_stop_requested()) tarn_control_raise(trainer->control, TARN_CONTROL_STOP);
-    tarn_control_set_hashes(trainer->control, (uint64_t)trainer->step + 1, trainer->parameter_hash);
+    tarn_trainer_report_times(trainer, arrived);
     if (trainer->store) tarn_trainer_poll_saves(trainer);
-    char label[64];
-    snprintf(label, sizeof label, "step %lld", (long long)trainer->step);
-    status = tarn_control_exchange(trainer->control, label);
-    if (tarn_control_flags(trainer->control) & TARN_CONTROL_STOP)
-        trainer->stop = true; /* before evaluation reuses it */
-    trainer->progress.control_seconds = tarn_control_seconds(trainer->control, &wait) - wait;
+    status = agree_on_step(trainer);
     tarn_reducer_times times;
     tarn_reducer_get_times(trainer->reducer, &times);
     trainer->progress.reduce_seconds = times.seconds;
     trainer->progress.reduce_exposed_seconds = times.exposed_seconds;
     trainer->progress.reduce_bytes = times.bytes;
-    if (!status) status = apply_update(trainer, gradient, sum_of_squares);
-    if (!status) status = after_update(trainer);
+    if (!status && tarn_control_flags(trainer->control) & TARN_CONTROL_EXHAUSTED) {
+        status = end_of_data(trainer);
+    } else if (!status) {
+        status = apply_update(trainer, gradient, sum_of_squares);
+        if (!status) status = tarn_trainer_after_update(trainer);
+    }
     trainer->status = status;
     return status;
 }

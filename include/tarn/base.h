@@ -51,7 +51,8 @@ typedef enum tarn_status {
     TARN_ERROR_STATE,       /* called at the wrong moment */
     TARN_ERROR_UNSUPPORTED, /* known, and not available here */
     TARN_ERROR_INTERNAL,    /* a bug of Tarn: please report it */
-    TARN_STOPPED            /* a signal asked to stop: the run is saved and can be resumed (exit code 75) */
+    TARN_STOPPED,           /* a signal asked to stop: the run is saved and can be resumed (exit code 75) */
+    TARN_EXHAUSTED          /* a stream has no more samples: for the read functions of tarn_stream_open */
 } tarn_status;
 
 /* Element types. f64 exists for checks; bf16 for storage and conversion only. */

@@ -36,7 +36,8 @@ typedef struct tarn_sample_shape {
 
 /* Ends a dataset and its validation part; nothing for NULL and for a validation part, which is borrowed. */
 TARN_API void tarn_dataset_close(tarn_dataset *dataset);
-/* Samples of an epoch, the validation part not among them; of a text 0 while its context is not known. */
+/* Samples of an epoch, the validation part not among them; of a text 0 while its context is not known; of a stream
+ * INT64_MAX. */
 TARN_API int64_t tarn_dataset_length(const tarn_dataset *dataset);
 /* Writes element types, shapes and number of classes of a sample to *shape; of a text (context) both ways. */
 TARN_API void tarn_dataset_shape(const tarn_dataset *dataset, tarn_sample_shape *shape);
@@ -105,6 +106,15 @@ TARN_API tarn_status tarn_arrays_open(tarn_dataset **dataset, tarn_context *cont
 typedef tarn_status tarn_read_function(void *user, int64_t index, void *input, void *target);
 TARN_API tarn_status tarn_callback_open(tarn_dataset **dataset, tarn_context *context, int64_t n,
                                         const tarn_sample_shape *shape, tarn_read_function *read, void *user);
+
+/* A stream: samples 0, 1, 2, ... in this order, each once, until `read` returns TARN_EXHAUSTED for an index; it must do
+ * so for all later ones too, on every rank. Then the run ends on all ranks after the last step that was whole, with its
+ * final checkpoint and TARN_OK. As above, read is called from several threads, ahead of need, for the samples of this
+ * rank alone, and must give the same sample for the same index whenever asked: a resumed run goes on at the index where
+ * it was. Trains only: it cannot be split or evaluated on. Its end is not stored: a run that is started again asks for
+ * the next sample, and goes on if there is one by then. */
+TARN_API tarn_status tarn_stream_open(tarn_dataset **dataset, tarn_context *context, const tarn_sample_shape *shape,
+                                      tarn_read_function *read, void *user);
 
 /* The validation part that the options cut off, borrowed from the dataset; NULL when there is none. For idx, arrays and
  * callbacks: tarn_dataset_split cuts the last `share` of the samples off (of a text: of its tokens); 0 cuts nothing.

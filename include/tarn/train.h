@@ -39,10 +39,18 @@ typedef struct tarn_progress {
     double validation_accuracy; /* share in [0, 1]; NaN when not evaluated, and where tarn_trainer_evaluate says so */
     int64_t saved_step; /* rank 0: the newest step whose checkpoint is durable, as known now; -1: none. Others: -1, or
                            the step resumed from */
+    int64_t skipped;    /* steps of the run so far that were skipped (nonfinite); the same on every rank */
+    double best;        /* best value of best_metric so far, NaN: none yet; and the step it is of, 0: none */
+    int64_t best_step;
+    double compute_seconds; /* of this rank: from the step's rows being there to its last shard's end */
+    double arrival_skew; /* seconds between the first and the last rank's arrival at the reduction, same on all ranks */
+    int slowest_rank;    /* by compute time over the last 16 steps; -1 with one rank and before these; same on all */
+    double slow_ratio;   /* its compute time over the median of the other ranks'; 0 when there is no slowest rank */
 } tarn_progress;
-/* Called on the main thread of every rank after each step, its evaluation and its checkpoint. *progress is valid during
- * the call. Anything but TARN_OK ends the run with that status; decide by values that all ranks have alike, since ranks
- * do not agree on the answer. */
+/* Called on the main thread of every rank after each step and its evaluation, before its checkpoint. *progress is valid
+ * during the call. Anything but TARN_OK ends the run with that status, on all ranks, whether it was returned by one or
+ * by all: this rank's tarn_optim_step returns it at once, the others' within a step; no checkpoint is written of that
+ * step or later. */
 typedef tarn_status tarn_progress_function(void *user, const tarn_progress *progress);
 
 /* State of the user's own that checkpoints keep: saved and restored bytewise, on any number of ranks. */
@@ -51,6 +59,12 @@ typedef struct tarn_user_state {
     void *data;
     size_t bytes;
 } tarn_user_state;
+
+/* What becomes of a step whose loss or gradient is not finite. */
+typedef enum tarn_nonfinite {
+    TARN_NONFINITE_STOP = 0, /* TARN_ERROR_NUMERIC, weights as before the step */
+    TARN_NONFINITE_SKIP /* weights and moments stay, the step counts; the 100th in a row is an error all the same */
+} tarn_nonfinite;
 
 /* What to train, on what, how. The struct itself is copied; everything it points at (model, data, validation, track and
  * its strings, user_states and their data, all strings, progress_user) is borrowed until tarn_trainer_finish, or until
@@ -73,10 +87,14 @@ typedef struct tarn_train_options {
     int64_t checkpoint_every;         /* 0 = only at the end */
     int checkpoint_keep;              /* 0 = 3 */
     const char *best_metric;          /* "validation.loss" (default) or "validation.accuracy" */
-    bool from_scratch;                /* do not resume */
-    const char *init_from;            /* start from these parameters */
-    const tarn_track_options *track;  /* NULL = no tracking */
-    const char *config_text;          /* the resolved configuration, kept in checkpoints and in the run; may be NULL */
+    int64_t early_stop;               /* evaluations without a better best_metric after which the run ends; 0 = never */
+    tarn_nonfinite nonfinite;         /* may change on resume, as early_stop and slow_ratio */
+    double slow_ratio;               /* a rank is called slow when its compute time is this many times the median of the
+                                        others'; 0 = 1.5, negative = never */
+    bool from_scratch;               /* do not resume */
+    const char *init_from;           /* start from these parameters */
+    const tarn_track_options *track; /* NULL = no tracking */
+    const char *config_text;         /* the resolved configuration, kept in checkpoints and in the run; may be NULL */
     const char *run_name;
     tarn_user_state *user_states;
     int user_state_count;
@@ -84,8 +102,8 @@ typedef struct tarn_train_options {
     void *progress_user;
 } tarn_train_options;
 
-/* Trains until `steps`, resuming from the newest checkpoint when there is one. Returns TARN_STOPPED after a stop
- * request (one checkpoint is written). */
+/* Trains until `steps`, until early_stop says so or a stream ends, resuming from the newest checkpoint when there is
+ * one. Returns TARN_STOPPED after a stop request (one checkpoint is written). */
 TARN_API tarn_status tarn_train(tarn_context *context, const tarn_train_options *options);
 
 /* ---- the loop by hand
@@ -124,22 +142,45 @@ TARN_API tarn_status tarn_trainer_run_shards(tarn_trainer *trainer);
  * writes a checkpoint when they are due; calls the progress function. Collective, once after each tarn_trainer_next
  * that was true, when every shard was run and no shard's step is open.
  * Errors: that of the lowest shard that failed; TARN_ERROR_STATE (a shard was left out, or called at the wrong moment);
- * TARN_ERROR_NUMERIC (loss or gradient not finite); TARN_ERROR_COMM (parameters differ between ranks, or a rank is
- * missing). The weights are then as they were before the step, and tarn_trainer_next is false. What evaluation or the
- * progress function returns comes after the update. All ranks return the same, except for a missing rank, the progress
- * function and a call at the wrong moment. A checkpoint is written by a thread of its own under the steps that follow
- * (saved_step of the progress); one in the middle that could not be written is logged, not an error: the next one tries
- * again. The last one is waited for. */
+ * TARN_ERROR_NUMERIC (loss or gradient not finite, see nonfinite); TARN_ERROR_COMM (parameters differ between ranks,
+ * with the tensor and the ranks named; a rank is in another call, or missing). The weights are then as they were before
+ * the step, and tarn_trainer_next is false. What evaluation or the progress function returns comes after the update.
+ * TARN_OK without a step when a stream ended: tarn_trainer_next is false then. All ranks return the same, except for a
+ * missing rank, the progress function (the others return its status within a step) and a call at the wrong moment.
+ * Before a checkpoint the ranks compare their parameters: none is written of parameters that differ. A checkpoint is
+ * written by a thread of its own under the steps that follow (saved_step of the progress); one in the middle that could
+ * not be written is logged, not an error: the next one tries again. The last one is waited for. */
 TARN_API tarn_status tarn_optim_step(tarn_trainer *trainer);
 /* The progress of the last step, borrowed until tarn_trainer_finish; the next step changes it. */
 TARN_API const tarn_progress *tarn_trainer_progress(const tarn_trainer *trainer);
+/* Why a run has ended. */
+typedef enum tarn_run_end {
+    TARN_RUN_GOES_ON = 0,
+    TARN_RUN_ALL_STEPS,  /* options.steps are done */
+    TARN_RUN_EARLY_STOP, /* early_stop evaluations in a row were no better than the best */
+    TARN_RUN_DATA_ENDED, /* the stream it read from has no more whole batch */
+    TARN_RUN_STOPPED,    /* on request */
+    TARN_RUN_FAILED
+} tarn_run_end;
+/* Whether there are more steps, and if not why. After tarn_trainer_create it tells of a resumed run what it was saved
+ * as: one that stopped early goes on when early_stop is raised or 0. The same on every rank. */
+TARN_API tarn_run_end tarn_trainer_ended(const tarn_trainer *trainer);
+/* The evaluations of the run so far, those before a resume included, oldest first: the first `room` of them to *out.
+ * Returns their number. */
+typedef struct tarn_evaluation {
+    int64_t step;
+    double loss, accuracy; /* NaN where the run has none */
+} tarn_evaluation;
+TARN_API int64_t tarn_trainer_history(const tarn_trainer *trainer, tarn_evaluation *out, int64_t room);
 /* The run's record, to log metrics, params, tags and files of one's own; NULL without tracking. Borrowed. */
 TARN_API tarn_tracker *tarn_trainer_tracker(tarn_trainer *trainer);
 /* Bytes this rank will have in use at most, estimated without computing anything: call it before the first step. */
 TARN_API tarn_status tarn_trainer_memory(tarn_trainer *trainer, int64_t *bytes);
 /* Mean loss over a dataset of the training data's sample shape, with the options' loss and no gradient, divided by the
  * number of valid targets; accuracy (share in [0, 1]) with the default loss of a model other than gpt whose targets are
- * one class a sample, else NaN. Either may be NULL. Collective, outside steps (else TARN_ERROR_STATE). */
+ * one class a sample, else NaN. Either may be NULL. A stop request ends it on all ranks after the same batch:
+ * TARN_STOPPED with NaN values and no error recorded, and tarn_trainer_next is false then. Collective, outside steps
+ * (else TARN_ERROR_STATE). */
 TARN_API tarn_status tarn_trainer_evaluate(tarn_trainer *trainer, tarn_dataset *dataset, double *loss,
                                            double *accuracy);
 /* SHA-256 of parameters, moments and step, as `tarn checkpoint digest` prints it. out[65]. */

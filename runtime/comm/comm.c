@@ -5,6 +5,7 @@
  */
 #include "runtime/comm/comm.h"
 #include "runtime/base/context.h"
+#include "runtime/comm/agree.h"
 #include "runtime/worker/park.h"
 #include "runtime/worker/worker.h"
 
@@ -131,19 +132,20 @@ tarn_status tarn_comm_wait(tarn_comm *comm, tarn_request *request, const char *l
 tarn_status tarn_comm_broadcast(tarn_comm *comm, void *data, size_t bytes, int root, const char *label)
 {
     tarn_request request = 0;
-    tarn_status status = comm->broadcast(comm, data, bytes, root, &request);
+    tarn_status status = tarn_comm_announce(comm, label);
+    if (!status) status = comm->broadcast(comm, data, bytes, root, &request);
     return status ? status : tarn_comm_wait(comm, &request, label);
 }
 
 tarn_status tarn_comm_or_all(tarn_comm *comm, uint64_t *data, int count, const char *label)
 {
     tarn_request request = 0;
-    tarn_status status = comm->or_all(comm, data, count, &request);
+    tarn_status status = tarn_comm_announce(comm, label);
+    if (!status) status = comm->or_all(comm, data, count, &request);
     return status ? status : tarn_comm_wait(comm, &request, label);
 }
 
 tarn_status tarn_comm_barrier(tarn_comm *comm, const char *label)
 {
-    uint64_t nothing = 0;
-    return tarn_comm_or_all(comm, &nothing, 1, label);
+    return tarn_comm_announce(comm, label); /* the announcement is a barrier */
 }

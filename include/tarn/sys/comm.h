@@ -23,6 +23,12 @@ struct tarn_comm {
     int local_cores;   /* cores that the ranks of this host may use together (union of their affinity masks) */
     const char *label; /* what this rank waits for at the moment, for messages; NULL when unknown */
     tarn_context *context;
+    /* The library's own, zero at creation: the announcement of the collective call under way (runtime/comm/agree.h). */
+    uint64_t sequence; /* hash of the labels of all calls so far */
+    uint64_t announcement[3];
+    char announced[96]; /* its label */
+    tarn_request announcing_request;
+    bool announcing;
     tarn_status (*send)(tarn_comm *comm, const void *data, size_t bytes, int peer, int tag, tarn_request *request);
     tarn_status (*receive)(tarn_comm *comm, void *data, size_t bytes, int peer, int tag, tarn_request *request);
     /* data[i] = bitwise OR over all ranks. */
@@ -42,7 +48,9 @@ struct tarn_comm {
 /* Polls until done or until the deadline passes (TARN_ERROR_COMM; the message names `label`, the rank, the seconds).
  * The deadline is TARN_COMM_TIMEOUT seconds (environment; default 300). */
 TARN_API tarn_status tarn_comm_wait(tarn_comm *comm, tarn_request *request, const char *label);
-/* Blocking forms, for start-up and the end. */
+/* Blocking forms, for start-up and the end. Every rank makes the same calls with the same labels in the same order: each
+ * call is announced to the others first, and a rank that takes another way is named (TARN_ERROR_COMM); a rank that
+ * failed in between is an error on all (the failed rank's status). */
 TARN_API tarn_status tarn_comm_broadcast(tarn_comm *comm, void *data, size_t bytes, int root, const char *label);
 TARN_API tarn_status tarn_comm_or_all(tarn_comm *comm, uint64_t *data, int count, const char *label);
 TARN_API tarn_status tarn_comm_barrier(tarn_comm *comm, const char *label);
