@@ -93,6 +93,9 @@ const tarn_config_key tarn_run_schema[] = {
     {"checkpoint.best", TARN_CONFIG_CHOICE, "validation.loss", .choices = "validation.loss|validation.accuracy",
      .may_change = true, .help = "what the best checkpoint is chosen by"},
 
+    {"health.timeout", TARN_CONFIG_NUMBER, "60", .low = 1, .high = 1e6, .may_change = true,
+     .help = "seconds without progress after which a rank counts as hung and the job is ended"},
+
     {"track.store", TARN_CONFIG_STRING, "mlruns", .may_change = true,
      .help = "MLflow file store; null = no record is kept"},
     {"track.experiment", TARN_CONFIG_STRING, "Default", .may_change = true,

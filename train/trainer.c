@@ -2,6 +2,7 @@
 #include "train/trainer.h"
 #include "runtime/comm/comm.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ static void resolve(tarn_train_options *options)
     if (!options->accumulate) options->accumulate = 1;
     if (!options->checkpoint_keep) options->checkpoint_keep = 3;
     if (!options->validation && options->data) options->validation = tarn_dataset_validation(options->data);
+    if (!(options->health_timeout > 0)) options->health_timeout = 60;
     tarn_optim_options optim;
     tarn_optim_resolve(&options->optim, &optim);
     options->optim = optim;
@@ -141,6 +143,14 @@ static tarn_status make_parts(tarn_trainer *trainer)
     return status;
 }
 
+/* The supervisor counts the run's checkpoints there. */
+static void tell_directory(const tarn_trainer *trainer)
+{
+    char path[PATH_MAX];
+    if (tarn_rank(trainer->context) == 0 && realpath(trainer->options.checkpoint_directory, path))
+        tarn_monitor_tell(trainer->context, "directory %s", path);
+}
+
 static tarn_status open_records(tarn_trainer *trainer)
 {
     const tarn_train_options *options = &trainer->options;
@@ -151,11 +161,15 @@ static tarn_status open_records(tarn_trainer *trainer)
     if (!status && options->checkpoint_directory)
         status = tarn_checkpoint_store_open(&trainer->store, trainer->context, options->checkpoint_directory,
                                             options->checkpoint_keep);
+    if (!status && trainer->store) tell_directory(trainer);
+    tarn_monitor_enter(trainer->context, "loading a checkpoint");
     if (!status && trainer->store && !options->from_scratch) status = tarn_trainer_resume(trainer, &resumed);
     /* A run that goes on has left its pre-trained parameters behind: their file may be gone. */
     if (!status && options->init_from && !resumed)
         status = tarn_module_init_from(options->model, options->init_from, true, NULL);
     if (status) return status;
+    if (tarn_rank(trainer->context) == 0) tarn_monitor_tell(trainer->context, "resumed %lld", (long long)trainer->step);
+    tarn_monitor_enter(trainer->context, "opening the tracking run");
     if (options->track && trainer->step < options->steps) {
         tarn_track_options track = *options->track;
         if (!track.run_id && *trainer->run_id) track.run_id = trainer->run_id;
@@ -182,11 +196,14 @@ tarn_status tarn_trainer_create(tarn_trainer **out, tarn_context *context, const
     trainer->taken_step = trainer->progress.saved_step = -1;
     resolve(&trainer->options);
     trainer->model = options->model;
+    tarn_monitor_watch(context, trainer->options.health_timeout);
+    tarn_monitor_enter(context, "building the model");
     unsigned environment = tarn_float_environment_enter();
     /* Each stage is agreed on by all ranks before the next, so that one rank's failure leaves nobody waiting. */
     tarn_status status = tarn_agree(context, check_plan(context, &trainer->options), "checking the options");
     if (!status) status = tarn_agree(context, build_model(context, &trainer->options), "building the model");
     if (!status) {
+        tarn_monitor_enter(context, "setting up the training");
         tarn_dataset_shape(trainer->options.data, &trainer->shape);
         trainer->validation = trainer->options.validation;
         if (trainer->validation && tarn_dataset_length(trainer->validation) < 1) trainer->validation = NULL;
@@ -197,6 +214,7 @@ tarn_status tarn_trainer_create(tarn_trainer **out, tarn_context *context, const
     trainer->progress.step = trainer->step;
     trainer->progress.steps = trainer->options.steps;
     trainer->status = status;
+    tarn_monitor_enter(context, "between two calls of the trainer");
     if (status) {
         tarn_trainer_finish(trainer);
         return status;
@@ -216,6 +234,8 @@ bool tarn_trainer_next(tarn_trainer *trainer)
     if (trainer->store && !trainer->prepared) tarn_trainer_prepare_saves(trainer);
     trainer->prepared = true;
     trainer->step_started = tarn_seconds();
+    tarn_monitor_step(trainer->context, trainer->step);
+    tarn_monitor_enter(trainer->context, "loading the rows");
     for (int shard = trainer->mine.begin; shard < trainer->mine.end; shard++)
         trainer->result[shard] = (tarn_shard_result){0};
     tarn_control_begin(trainer->control);
@@ -226,6 +246,7 @@ bool tarn_trainer_next(tarn_trainer *trainer)
     tarn_status begun = tarn_reducer_begin(trainer->reducer); /* whatever the loader said: the other ranks have begun */
     if (!status) status = begun;
     trainer->in_step = true;
+    tarn_monitor_enter(trainer->context, "between two shards");
     if (!status) return true;
     /* The others are in the step already: take part with zeros, and let the control word say why. */
     tarn_control_fail(trainer->control, trainer->mine.begin, status);
@@ -267,11 +288,12 @@ tarn_status tarn_trainer_finish(tarn_trainer *trainer)
     if (!trainer) return TARN_OK;
     tarn_context *context = trainer->context;
     tarn_status status = trainer->status;
+    tarn_monitor_enter(context, "ending the training");
     if (!status && trainer->store && !trainer->saved_final && !trainer->in_step)
         status = tarn_trainer_save(trainer, false, true);
     if (!status && trainer->stop && trainer->step < trainer->options.steps) {
-        status =
-            tarn_fail(context, TARN_STOPPED, TARN_HERE, "stopped on request after step %lld", (long long)trainer->step);
+        status = tarn_fail(context, TARN_STOPPED, TARN_HERE, "stopped on request (%s) after step %lld",
+                           trainer->stop_reason, (long long)trainer->step);
         tarn_error_agree(context);
     }
     /* Its writer may still be waiting for the record. */
@@ -280,5 +302,6 @@ tarn_status tarn_trainer_finish(tarn_trainer *trainer)
     if (trainer->tracker)
         tarn_track_close(trainer->tracker, !status ? "FINISHED" : status == TARN_STOPPED ? "KILLED" : "FAILED");
     destroy(trainer);
+    tarn_monitor_watch(context, 0);
     return status;
 }

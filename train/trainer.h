@@ -22,6 +22,7 @@
 #include "runtime/base/context.h"
 #include "runtime/dist/control.h"
 #include "runtime/dist/reducer.h"
+#include "runtime/monitor/monitor.h"
 #include "runtime/worker/worker.h"
 #include <tarn/train.h>
 
@@ -76,7 +77,8 @@ struct tarn_trainer {
     int64_t taken_step; /* of the newest checkpoint that was begun, or loaded; -1: none */
     bool saved_final;   /* all ranks went through the last save */
     bool stop;
-    double best; /* NaN: none yet */
+    char stop_reason[160]; /* the same on all ranks */
+    double best;           /* NaN: none yet */
     uint64_t parameter_hash;
     tarn_status status;
     tarn_progress progress;

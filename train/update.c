@@ -84,6 +84,7 @@ static tarn_status apply_update(tarn_trainer *trainer, const float *gradient, do
     const tarn_train_options *options = &trainer->options;
     double started = tarn_seconds(), loss;
     int64_t count;
+    tarn_monitor_enter(trainer->context, "updating the parameters");
     tarn_control_loss(trainer->control, &loss, &count);
     progress->lr = tarn_schedule_rate(&options->schedule, options->optim.lr, trainer->step, options->steps);
     if (!isfinite(loss) || !isfinite(sum_of_squares)) return not_finite(trainer, loss, sum_of_squares);
@@ -110,15 +111,19 @@ static tarn_status after_update(tarn_trainer *trainer)
     tarn_status status = evaluate_when_due(trainer);
     if (status) return status;
     bool best = improves(trainer);
+    tarn_monitor_enter(trainer->context, "tracking");
     track(trainer);
     bool due = options->checkpoint_every && trainer->step % options->checkpoint_every == 0;
     /* Before the checkpoint too: what the function does to the user's state belongs to this step. */
+    tarn_monitor_enter(trainer->context, "in the progress function");
     if (options->progress) status = options->progress(options->progress_user, &trainer->progress);
     if (status && !tarn_get_error(trainer->context))
         tarn_fail(trainer->context, status, TARN_HERE, "the progress function ended the run at step %lld",
                   (long long)trainer->step);
-    if (!status && trainer->store && (best || due || trainer->stop || trainer->step == options->steps))
+    if (!status && trainer->store && (best || due || trainer->stop || trainer->step == options->steps)) {
+        tarn_monitor_enter(trainer->context, "saving the checkpoint of step %lld", (long long)trainer->step);
         status = tarn_trainer_save(trainer, best, trainer->stop || trainer->step == options->steps);
+    }
     return status;
 }
 
@@ -147,6 +152,7 @@ tarn_status tarn_optim_step(tarn_trainer *trainer)
 
 tarn_status tarn_trainer_end_step(tarn_trainer *trainer)
 {
+    tarn_monitor_enter(trainer->context, "reducing the gradients");
     tarn_trainer_abandon_shards(trainer); /* those that were never begun */
     trainer->in_step = false;
     float *gradient;
@@ -162,11 +168,14 @@ tarn_status tarn_trainer_end_step(tarn_trainer *trainer)
     if (tarn_stop_requested()) tarn_control_raise(trainer->control, TARN_CONTROL_STOP);
     tarn_control_set_hashes(trainer->control, (uint64_t)trainer->step + 1, trainer->parameter_hash);
     if (trainer->store) tarn_trainer_poll_saves(trainer);
+    tarn_monitor_enter(trainer->context, "agreeing on the step");
     char label[64];
     snprintf(label, sizeof label, "step %lld", (long long)trainer->step);
     status = tarn_control_exchange(trainer->control, label);
     if (tarn_control_flags(trainer->control) & TARN_CONTROL_STOP)
         trainer->stop = true; /* before evaluation reuses it */
+    if (!status && trainer->stop)
+        status = tarn_stop_agree(trainer->context, trainer->stop_reason, sizeof trainer->stop_reason);
     trainer->progress.control_seconds = tarn_control_seconds(trainer->control, &wait) - wait;
     tarn_reducer_times times;
     tarn_reducer_get_times(trainer->reducer, &times);
@@ -176,5 +185,6 @@ tarn_status tarn_trainer_end_step(tarn_trainer *trainer)
     if (!status) status = apply_update(trainer, gradient, sum_of_squares);
     if (!status) status = after_update(trainer);
     trainer->status = status;
+    tarn_monitor_enter(trainer->context, "between two steps");
     return status;
 }

@@ -44,5 +44,8 @@ double tarn_control_seconds(const tarn_control *control, double *wait_seconds); 
 /* For stages outside steps (opening files, building): every rank passes its status; all get the first failure's status
  * and message. */
 tarn_status tarn_agree(tarn_context *context, tarn_status status, const char *label);
+/* After a stop was agreed: the reason of the lowest rank that has one, the same on every rank; told to the supervisor
+ * and logged by rank 0. Collective. */
+tarn_status tarn_stop_agree(tarn_context *context, char *reason, size_t size);
 
 #endif

@@ -3,6 +3,7 @@
  *   position.c  where the threads are, in words
  *   channel.c   the connection to the supervisor
  *   stacks.c    the stacks of all threads
+ *   symbols.c   names of functions
  *   monitor.c   the thread that ties them together: life, limits, ends
  */
 #ifndef TARN_RUNTIME_MONITOR_INTERNAL_H
@@ -107,6 +108,11 @@ typedef void tarn_stack_line(void *user, const char *line);
 void tarn_stacks_prepare(void);
 /* One line a frame of every thread but the calling one; a second at most for threads that do not answer. */
 void tarn_stacks_collect(tarn_monitor *monitor, tarn_stack_line *line, void *user);
+
+/* ---- symbols.c ---- */
+/* "tarn_apply+0x2f (/usr/bin/tarn+0x4f2a3)": what stands in parentheses is what addr2line -e wants. is_return: the
+ * address is where a call comes back to, not where the thread is. */
+void tarn_symbol_describe(const void *address, bool is_return, char *out, size_t size);
 
 /* ---- monitor.c: what the supervisor said ---- */
 void tarn_monitor_heard(tarn_monitor *monitor, const char *line);

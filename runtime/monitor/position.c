@@ -7,6 +7,7 @@
 #include "runtime/monitor/monitor_internal.h"
 #include "runtime/base/context.h"
 
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,6 +143,7 @@ void tarn_monitor_text_read(const monitor_text *text, char out[TARN_MONITOR_TEXT
 {
     /* A writer that is always faster, or stopped in the middle, costs the message its words and nothing else. */
     for (int attempt = 0; attempt < 1000; attempt++) {
+        if (attempt > 100) sched_yield();
         uint64_t words[TARN_MONITOR_TEXT / 8];
         unsigned before = atomic_load_explicit(&text->sequence, memory_order_acquire);
         for (size_t i = 0; i < TARN_MONITOR_TEXT / 8; i++)
@@ -151,6 +153,7 @@ void tarn_monitor_text_read(const monitor_text *text, char out[TARN_MONITOR_TEXT
         out[TARN_MONITOR_TEXT - 1] = '\0';
         if (before == after && before % 2 == 0) return;
     }
+    out[0] = '\0';
 }
 
 /* ---- the process ------------------------------------------------------------------------------------------------ */

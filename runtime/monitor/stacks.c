@@ -12,7 +12,6 @@
 #include "runtime/base/context.h"
 
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
 #include <signal.h>
@@ -116,24 +115,6 @@ static void wait_for_answers(stack_record *const *records, int count)
     }
 }
 
-/* "#3 tarn_apply+0x2f (/usr/bin/tarn+0x4f2a3)": what stands in parentheses is what addr2line -e wants. */
-static void describe_frame(int number, const void *address, char *out, size_t size)
-{
-    Dl_info info = {0};
-    /* A return address may belong to the function behind the one that called; the byte before it does not. */
-    const char *inside = (const char *)address - (number > 0);
-    if (!dladdr(inside, &info) || !info.dli_fname) {
-        snprintf(out, size, "  #%d %p", number, address);
-        return;
-    }
-    size_t offset = (size_t)(inside - (const char *)info.dli_fbase);
-    if (info.dli_sname)
-        snprintf(out, size, "  #%d %s+0x%zx (%s+0x%zx)", number, info.dli_sname,
-                 (size_t)((const char *)address - (const char *)info.dli_saddr), info.dli_fname, offset);
-    else
-        snprintf(out, size, "  #%d (%s+0x%zx)", number, info.dli_fname, offset);
-}
-
 static void write_record(const stack_record *record, tarn_stack_line *line, void *user)
 {
     char text[TARN_MONITOR_LINE], name[64], where[320], place_text[360] = "";
@@ -155,7 +136,8 @@ static void write_record(const stack_record *record, tarn_stack_line *line, void
     }
     /* The first two frames are the handler and the kernel's way into it. */
     for (int i = 2; answered && i < record->count; i++) {
-        describe_frame(i - 2, record->frames[i], text, sizeof text);
+        int used = snprintf(text, sizeof text, "  #%d ", i - 2);
+        tarn_symbol_describe(record->frames[i], i > 2, text + used, sizeof text - (size_t)used);
         line(user, text);
     }
 }

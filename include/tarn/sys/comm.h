@@ -40,7 +40,8 @@ struct tarn_comm {
 };
 
 /* Polls until done or until the deadline passes (TARN_ERROR_COMM; the message names `label`, the rank, the seconds).
- * The deadline is TARN_COMM_TIMEOUT seconds (environment; default 300). */
+ * The deadline is TARN_COMM_TIMEOUT seconds (environment), else 1.25 times health.timeout (default 60 s), 1.5 times
+ * under a supervisor; time in which this process was stopped does not count. */
 TARN_API tarn_status tarn_comm_wait(tarn_comm *comm, tarn_request *request, const char *label);
 /* Blocking forms, for start-up and the end. */
 TARN_API tarn_status tarn_comm_broadcast(tarn_comm *comm, void *data, size_t bytes, int root, const char *label);
