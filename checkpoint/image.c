@@ -1,6 +1,7 @@
 /* image.c - see image.h. */
 #include "checkpoint/image.h"
 #include "checkpoint/hdf5_file.h"
+#include "runtime/monitor/monitor.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -244,13 +245,16 @@ typedef struct sink {
 
 static int write_at(int file, const uint8_t *data, size_t bytes, off_t at)
 {
+    enum { PIECE = 32 << 20 }; /* after each, whoever watches this rank sees that it works */
     while (bytes) {
-        ssize_t done = at < 0 ? write(file, data, bytes) : pwrite(file, data, bytes, at);
+        size_t piece = bytes < PIECE ? bytes : PIECE;
+        ssize_t done = at < 0 ? write(file, data, piece) : pwrite(file, data, piece, at);
         if (done < 0 && errno == EINTR) continue;
         if (done < 0) return errno;
         if (done == 0) return EIO;
         data += done;
         bytes -= (size_t)done;
+        tarn_monitor_progress(NULL);
         if (at >= 0) at += done;
     }
     return 0;

@@ -1,5 +1,6 @@
 /* writer.c - see writer.h. */
 #include "checkpoint/writer.h"
+#include "runtime/base/context.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -42,9 +43,8 @@ bool tarn_checkpoint_writer_create(tarn_checkpoint_writer **out, tarn_problem *p
     pthread_mutex_init(&writer->lock, NULL);
     pthread_cond_init(&writer->wake, NULL);
     pthread_cond_init(&writer->idle, NULL);
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    tarn_block_signals(&before);
     int error = pthread_create(&writer->thread, NULL, work, writer);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error) {

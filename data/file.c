@@ -2,6 +2,7 @@
  */
 #include "data/dataset.h"
 #include "runtime/base/sha256.h"
+#include "runtime/monitor/monitor.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,12 +15,15 @@ tarn_status tarn_file_read_all(tarn_context *context, const char *path, uint8_t 
     if (file == NULL)
         return tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "%s: cannot open it: %s: check the path", path,
                          strerror(errno));
+    enum { PIECE = 16 << 20 }; /* whoever watches this rank sees that a long file is being read */
     size_t capacity = (size_t)1 << 16, used = 0;
     uint8_t *buffer = malloc(capacity);
     while (buffer != NULL) {
         errno = 0;
-        size_t got = fread(buffer + used, 1, capacity - used, file);
+        size_t room = capacity - used < PIECE ? capacity - used : PIECE;
+        size_t got = fread(buffer + used, 1, room, file);
         used += got;
+        tarn_monitor_progress(context);
         if (ferror(file)) {
             int reason = errno;
             fclose(file);

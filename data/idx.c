@@ -7,6 +7,7 @@
  * Invariant: nothing is believed of a header before as many bytes were read: memory grows with what the file holds.
  */
 #include "data/dataset.h"
+#include "runtime/monitor/monitor.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -55,6 +56,7 @@ static tarn_status idx_read_to(idx_file *file, int64_t wanted)
             file->capacity = capacity;
         }
         int got = gzread(file->stream, file->bytes + file->used, (unsigned)take);
+        tarn_monitor_progress(file->context);
         if (got < 0) {
             int code;
             const char *reason = gzerror(file->stream, &code);

@@ -7,6 +7,8 @@
  */
 #include "data/loader.h"
 #include "data/dataset.h"
+#include "runtime/base/context.h"
+#include "runtime/monitor/monitor.h"
 #include "runtime/random/random.h"
 
 #include <pthread.h>
@@ -102,6 +104,7 @@ static tarn_status fill_slot(const tarn_loader *loader, rows_block *block, int64
         tarn_status status = tarn_dataset_read_quiet(loader->dataset, sample, inputs + row * loader->input_bytes,
                                                      targets + row * loader->target_bytes, &block->error);
         if (status != TARN_OK) return status;
+        tarn_monitor_progress(loader->context); /* rows may come from far away */
     }
     if (classes && valid < loader->rows) {
         int64_t padding = loader->rows - valid;
@@ -149,12 +152,11 @@ static void *read_ahead(void *argument)
     return NULL;
 }
 
-/* Signals are for the main thread: all are blocked in this one. */
+/* Signals are for the main thread. */
 static void start_thread(tarn_loader *loader)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    tarn_block_signals(&before);
     loader->threaded = pthread_create(&loader->thread, NULL, read_ahead, loader) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!loader->threaded)

@@ -7,6 +7,7 @@
  */
 #include "data/dataset.h"
 #include "data/tokenizer.h"
+#include "runtime/monitor/monitor.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -149,6 +150,7 @@ static tarn_status survey(tarn_context *context, const char *path, const uint8_t
                 "%s: byte %lld (0x%02x) is no valid UTF-8: convert the file (iconv -t UTF-8) or use the byte "
                 "tokenizer",
                 path, (long long)i, bytes[i]);
+        if (i >> 20 != (i + length) >> 20) tarn_monitor_progress(context);
         if (code == 0)
             return tarn_fail(context, TARN_ERROR_FORMAT, TARN_HERE,
                              "%s: byte %lld is zero, which no text has: use the byte tokenizer for binary data", path,
@@ -165,6 +167,7 @@ static void encode(const text_source *source, const uint8_t *bytes, int64_t size
     int64_t token = 0;
     for (int64_t i = 0; i < size; token++) {
         uint32_t code = 0;
+        if (token % (1 << 20) == 0) tarn_monitor_progress(NULL);
         i += tarn_utf8_next(bytes + i, size - i, &code);
         if (source->width == 1)
             ((uint8_t *)source->tokens)[token] = (uint8_t)ids[code];

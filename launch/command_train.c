@@ -181,7 +181,10 @@ static tarn_status train(tarn_context *context, tarn_run *run, const arguments *
     if (speaks && ended == TARN_RUN_GOES_ON && tarn_trainer_ended(trainer) == TARN_RUN_EARLY_STOP)
         print_early(trainer, run);
     status = tarn_trainer_finish(trainer);
-    if (speaks && status == TARN_STOPPED) printf("stopped: start again with the same command to go on\n");
+    if (speaks && status == TARN_STOPPED) {
+        const tarn_error *error = tarn_get_error(context);
+        printf("%s: start again with the same command to go on\n", error ? error->message : "stopped");
+    }
     return status;
 }
 

@@ -148,6 +148,7 @@ static void fill_options(tarn_run *run)
     o->checkpoint_every = tarn_config_integer(config, "checkpoint.every");
     o->checkpoint_keep = (int)tarn_config_integer(config, "checkpoint.keep");
     o->best_metric = tarn_config_string(config, "checkpoint.best");
+    o->health_timeout = tarn_config_number(config, "health.timeout");
     o->init_from = tarn_config_string(config, "model.init_from");
     o->config_text = tarn_config_text(config);
     o->run_name = tarn_config_string(config, "name");

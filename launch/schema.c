@@ -95,6 +95,8 @@ const tarn_config_key tarn_run_schema[] = {
     {"checkpoint.best", TARN_CONFIG_CHOICE, "validation.loss", .choices = "validation.loss|validation.accuracy",
      .may_change = true, .help = "what the best checkpoint is chosen by"},
 
+    {"health.timeout", TARN_CONFIG_NUMBER, "60", .low = 1, .high = 1e6, .may_change = true,
+     .help = "seconds without progress after which a rank counts as hung and the job is ended"},
     {"health.nonfinite", TARN_CONFIG_CHOICE, "stop", .choices = "stop|skip", .may_change = true,
      .help = "what becomes of a step whose loss or gradient is not finite"},
     {"health.slow_ratio", TARN_CONFIG_NUMBER, "1.5", FROM_ZERO, .may_change = true,

@@ -76,11 +76,12 @@ static void report(tarn_trainer *trainer, const tensors *all, const uint64_t *ha
     else
         snprintf(who, sizeof who, "%s%s differs between the ranks; rank 0 and rank%s %s have no majority", tensor,
                  others, strchr(names, ',') ? "s" : "", names);
-    snprintf(message, sizeof message,
-             "%s: the ranks are not the same any more after step %lld: %s. A machine computed or kept a number wrongly, "
-             "or the program changed it on one rank alone; nothing was saved since, start again to go on from the last "
-             "checkpoint",
-             label, (long long)trainer->step, who);
+    snprintf(
+        message, sizeof message,
+        "%s: the ranks are not the same any more after step %lld: %s. A machine computed or kept a number wrongly, "
+        "or the program changed it on one rank alone; nothing was saved since, start again to go on from the last "
+        "checkpoint",
+        label, (long long)trainer->step, who);
     tarn_error_clear(trainer->context);
     tarn_error_record(trainer->context, TARN_ERROR_COMM, odd, __FILE__, __LINE__, message);
     tarn_error_agree(trainer->context);
@@ -103,8 +104,8 @@ tarn_status tarn_trainer_name_tensor(tarn_trainer *trainer, const char *label)
             uint64_t hash = values ? XXH3_64bits(values, (size_t)info.numel * sizeof *values) : 1;
             hashes[tarn_rank(trainer->context) * count + i] = hash ? hash : 1;
         }
-        status = tarn_comm_or_all(tarn_get_comm(trainer->context), hashes, ranks * count,
-                                  "naming the tensor that differs");
+        status =
+            tarn_comm_or_all(tarn_get_comm(trainer->context), hashes, ranks * count, "naming the tensor that differs");
         if (!status) report(trainer, &all, hashes, label);
     }
     free(hashes);

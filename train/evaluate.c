@@ -46,6 +46,7 @@ static void evaluate_leader(void *argument, int index, tarn_team *team)
     tarn_shard_range shards = tarn_reducer_plan(trainer->reducer, index);
     for (int shard = shards.begin; shard < shards.end; shard++) {
         tarn_shard_result *result = &trainer->result[shard];
+        tarn_place_enter_shard(shard);
         for (int micro = 0; micro < trainer->options.accumulate && !result->status; micro++) {
             tarn_rows rows;
             tarn_loader_get(trainer->evaluation_loader, (int64_t)shard * trainer->options.accumulate + micro, &rows);
@@ -77,6 +78,7 @@ static void evaluate_leader(void *argument, int index, tarn_team *team)
             tarn_step_free(step);
         }
     }
+    tarn_place_enter_shard(-1);
 }
 
 static tarn_status open_loader(tarn_trainer *trainer, tarn_dataset *dataset)
@@ -185,6 +187,7 @@ tarn_status tarn_trainer_evaluate(tarn_trainer *trainer, tarn_dataset *dataset, 
                          "tarn_trainer_evaluate inside a step: end it first");
     double correct[trainer->options.shards];
     memset(correct, 0, sizeof correct);
+    tarn_monitor_enter(trainer->context, "evaluating");
     evaluation evaluation = {trainer, correct, tarn_trainer_has_accuracy(&trainer->options, &trainer->shape)};
     for (int shard = 0; shard < trainer->options.shards; shard++) trainer->result[shard] = (tarn_shard_result){0};
     tarn_status status = tarn_comm_announce(tarn_get_comm(trainer->context), "an evaluation");
@@ -199,10 +202,11 @@ tarn_status tarn_trainer_evaluate(tarn_trainer *trainer, tarn_dataset *dataset, 
     if (!status && evaluation.accuracy) status = sum_over_shards(trainer, &evaluation, true, TARN_OK, &right, &count);
     if (status) return status;
     if (stopped) {
-        trainer->stop = true;
-        return TARN_STOPPED;
+        status = tarn_trainer_note_stop(trainer);
+        return status ? status : TARN_STOPPED;
     }
     if (loss && count) *loss = sum / (double)count;
+    tarn_monitor_enter(trainer->context, "between two calls of the trainer");
     if (accuracy && count && evaluation.accuracy) *accuracy = right / (double)count;
     return TARN_OK;
 }

@@ -40,11 +40,12 @@ tarn_status tarn_trainer_not_finite(tarn_trainer *trainer, double loss, double n
     }
     char row[80] = "";
     if (skips) snprintf(row, sizeof row, ", as in %d steps in a row before it, which were skipped", TARN_SKIP_LIMIT);
-    tarn_fail(trainer->context, TARN_ERROR_NUMERIC, TARN_HERE,
-              "step %lld: the %s is not finite (%g)%s; the weights were left as they were. Lower optim.lr (now %g), set "
-              "optim.clip, or look at the data of this step%s",
-              (long long)trainer->step, what, value, row, trainer->progress.lr,
-              skips ? "" : "; health.nonfinite=skip leaves such steps out");
+    tarn_fail(
+        trainer->context, TARN_ERROR_NUMERIC, TARN_HERE,
+        "step %lld: the %s is not finite (%g)%s; the weights were left as they were. Lower optim.lr (now %g), set "
+        "optim.clip, or look at the data of this step%s",
+        (long long)trainer->step, what, value, row, trainer->progress.lr,
+        skips ? "" : "; health.nonfinite=skip leaves such steps out");
     tarn_error_agree(trainer->context); /* loss and gradient are the same everywhere */
     return TARN_ERROR_NUMERIC;
 }
@@ -135,11 +136,12 @@ static void find_slowest(tarn_trainer *trainer)
     if (skew->slow_rank < 0 && trainer->progress.slow_ratio > limit && excess > LEAST_DIFFERENCE) {
         skew->slow_rank = slowest;
         if (speaks)
-            tarn_log(trainer->context, TARN_LOG_WARN,
-                     "step %lld: rank %d on %s is slow: it computes %.2f times as long as the median of the other ranks "
-                     "(%.1f against %.1f ms for a round of shards, over %d steps); all wait for it",
-                     (long long)trainer->step, slowest, skew->hosts[slowest], trainer->progress.slow_ratio,
-                     (double)slow * 1e3, (double)usual * 1e3, TARN_SKEW_STEPS);
+            tarn_log(
+                trainer->context, TARN_LOG_WARN,
+                "step %lld: rank %d on %s is slow: it computes %.2f times as long as the median of the other ranks "
+                "(%.1f against %.1f ms for a round of shards, over %d steps); all wait for it",
+                (long long)trainer->step, slowest, skew->hosts[slowest], trainer->progress.slow_ratio,
+                (double)slow * 1e3, (double)usual * 1e3, TARN_SKEW_STEPS);
     }
 }
 

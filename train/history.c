@@ -28,8 +28,8 @@ tarn_status tarn_trainer_fit_history(tarn_trainer *trainer)
     if (!grow((void **)&history->step, capacity, sizeof *history->step) ||
         !grow((void **)&history->loss, capacity, sizeof *history->loss) ||
         !grow((void **)&history->accuracy, capacity, sizeof *history->accuracy))
-        return tarn_fail(trainer->context, TARN_ERROR_MEMORY, TARN_HERE, "no memory for the history of %lld evaluations",
-                         (long long)trainer->counts.evaluations);
+        return tarn_fail(trainer->context, TARN_ERROR_MEMORY, TARN_HERE,
+                         "no memory for the history of %lld evaluations", (long long)trainer->counts.evaluations);
     for (int64_t i = before; i < capacity; i++) {
         history->step[i] = 0;
         history->loss[i] = history->accuracy[i] = 0;

@@ -129,6 +129,7 @@ static void run_shard(tarn_trainer *trainer, tarn_leader *leader, tarn_team *tea
 {
     float *gradients = tarn_reducer_acquire(trainer->reducer, shard);
     tarn_status status = TARN_OK;
+    tarn_place_enter_shard(shard);
     for (int micro = 0; micro < trainer->options.accumulate && !status; micro++) {
         tarn_step *step;
         tarn_batch batch;
@@ -144,6 +145,7 @@ static void run_shard(tarn_trainer *trainer, tarn_leader *leader, tarn_team *tea
         status = close_slot(trainer, leader, step, micro, batch.count);
     }
     tarn_reducer_release(trainer->reducer, shard, status != TARN_OK);
+    tarn_place_enter_shard(-1);
 }
 
 static void run_leader(void *argument, int index, tarn_team *team)
@@ -189,6 +191,7 @@ static tarn_status end_by_hand(tarn_step *step, void *owner)
                        "tarn_backward with the shard's loss first");
     tarn_status status = close_slot(trainer, leader, step, trainer->hand_micro, trainer->hand_batch.count);
     trainer->hand_step = NULL;
+    tarn_place_enter_shard(-1);
     tarn_float_environment_leave(trainer->hand_environment);
     if (status || ++trainer->hand_micro == trainer->options.accumulate) {
         tarn_reducer_release(trainer->reducer, trainer->hand_shard, status != TARN_OK);
@@ -221,6 +224,7 @@ tarn_step *tarn_step_begin(tarn_trainer *trainer)
         tarn_trainer_abandon_shards(trainer);
         return NULL;
     }
+    tarn_place_enter_shard(trainer->hand_shard);
     tarn_step_set_owner(trainer->hand_step, &trainer->hand_batch, trainer, end_by_hand);
     tarn_step_on_loss(trainer->hand_step, &trainer->result[trainer->hand_shard].loss);
     return trainer->hand_step;

@@ -296,7 +296,9 @@ void tarn_trainer_poll_saves(tarn_trainer *trainer)
 {
     tarn_checkpoint_poll(trainer->store);
     int64_t saved = tarn_checkpoint_saved_step(trainer->store);
-    if (saved >= 0) trainer->progress.saved_step = saved;
+    if (saved < 0) return;
+    if (saved != trainer->progress.saved_step) tarn_monitor_tell(trainer->context, "saved %lld", (long long)saved);
+    trainer->progress.saved_step = saved;
 }
 
 /* The state goes into the snapshot; the record of tracking must be as far as the state before the checkpoint counts:

@@ -2,6 +2,7 @@
 #include "train/trainer.h"
 #include "runtime/comm/comm.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@ static void resolve(tarn_train_options *options)
     if (!options->checkpoint_keep) options->checkpoint_keep = 3;
     if (options->slow_ratio == 0) options->slow_ratio = 1.5;
     if (!options->validation && options->data) options->validation = tarn_dataset_validation(options->data);
+    if (!(options->health_timeout > 0)) options->health_timeout = 60;
     tarn_optim_options optim;
     tarn_optim_resolve(&options->optim, &optim);
     options->optim = optim;
@@ -65,10 +67,11 @@ static tarn_status check_plan(tarn_context *context, const tarn_train_options *o
                          "to the steps between them, or train.early_stop to 0",
                          (long long)options->early_stop, (long long)options->eval_every);
     if (options->early_stop && (!options->validation || tarn_dataset_length(options->validation) < 1))
-        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
-                         "train.early_stop %lld needs validation data: set data.validation to a share, or train.early_stop "
-                         "to 0",
-                         (long long)options->early_stop);
+        return tarn_fail(
+            context, TARN_ERROR_CONFIG, TARN_HERE,
+            "train.early_stop %lld needs validation data: set data.validation to a share, or train.early_stop "
+            "to 0",
+            (long long)options->early_stop);
     if (options->slow_ratio > 0 && !(options->slow_ratio > 1))
         return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
                          "health.slow_ratio %g: a rank is slow when it computes so many times as long as the others; "
@@ -158,6 +161,14 @@ static tarn_status make_parts(tarn_trainer *trainer)
     return status;
 }
 
+/* The supervisor counts the run's checkpoints there. */
+static void tell_directory(const tarn_trainer *trainer)
+{
+    char path[PATH_MAX];
+    if (tarn_rank(trainer->context) == 0 && realpath(trainer->options.checkpoint_directory, path))
+        tarn_monitor_tell(trainer->context, "directory %s", path);
+}
+
 static tarn_status open_records(tarn_trainer *trainer)
 {
     const tarn_train_options *options = &trainer->options;
@@ -168,11 +179,15 @@ static tarn_status open_records(tarn_trainer *trainer)
     if (!status && options->checkpoint_directory)
         status = tarn_checkpoint_store_open(&trainer->store, trainer->context, options->checkpoint_directory,
                                             options->checkpoint_keep);
+    if (!status && trainer->store) tell_directory(trainer);
+    tarn_monitor_enter(trainer->context, "loading a checkpoint");
     if (!status && trainer->store && !options->from_scratch) status = tarn_trainer_resume(trainer, &resumed);
     /* A run that goes on has left its pre-trained parameters behind: their file may be gone. */
     if (!status && options->init_from && !resumed)
         status = tarn_module_init_from(options->model, options->init_from, true, NULL);
     if (status) return status;
+    if (tarn_rank(trainer->context) == 0) tarn_monitor_tell(trainer->context, "resumed %lld", (long long)trainer->step);
+    tarn_monitor_enter(trainer->context, "opening the tracking run");
     if (options->track && tarn_trainer_ended(trainer) == TARN_RUN_GOES_ON) {
         tarn_track_options track = *options->track;
         if (!track.run_id && *trainer->run_id) track.run_id = trainer->run_id;
@@ -186,12 +201,17 @@ static tarn_status open_records(tarn_trainer *trainer)
 }
 
 /* Whether any rank was asked to stop while the run was being set up. */
+tarn_status tarn_trainer_note_stop(tarn_trainer *trainer)
+{
+    trainer->stop = true;
+    return tarn_stop_agree(trainer->context, trainer->stop_reason, sizeof trainer->stop_reason);
+}
+
 static tarn_status agree_on_stop(tarn_trainer *trainer)
 {
     uint64_t stop = tarn_stop_requested();
     tarn_status status = tarn_comm_or_all(tarn_get_comm(trainer->context), &stop, 1, "the end of setting up");
-    trainer->stop = !status && stop;
-    return status;
+    return !status && stop ? tarn_trainer_note_stop(trainer) : status;
 }
 
 tarn_status tarn_trainer_create(tarn_trainer **out, tarn_context *context, const tarn_train_options *options)
@@ -209,11 +229,14 @@ tarn_status tarn_trainer_create(tarn_trainer **out, tarn_context *context, const
     for (int i = 0; i < 3; i++) trainer->last[i] = NAN;
     resolve(&trainer->options);
     trainer->model = options->model;
+    tarn_monitor_watch(context, trainer->options.health_timeout);
+    tarn_monitor_enter(context, "building the model");
     unsigned environment = tarn_float_environment_enter();
     /* Each stage is agreed on by all ranks before the next, so that one rank's failure leaves nobody waiting. */
     tarn_status status = tarn_agree(context, check_plan(context, &trainer->options), "checking the options");
     if (!status) status = tarn_agree(context, build_model(context, &trainer->options), "building the model");
     if (!status) {
+        tarn_monitor_enter(context, "setting up the training");
         tarn_dataset_shape(trainer->options.data, &trainer->shape);
         trainer->validation = trainer->options.validation;
         if (trainer->validation && tarn_dataset_length(trainer->validation) < 1) trainer->validation = NULL;
@@ -233,6 +256,7 @@ tarn_status tarn_trainer_create(tarn_trainer **out, tarn_context *context, const
     progress->best = trainer->best;
     progress->best_step = trainer->counts.best_step;
     trainer->status = status;
+    tarn_monitor_enter(context, "between two calls of the trainer");
     if (status) {
         tarn_trainer_finish(trainer);
         return status;
@@ -258,6 +282,8 @@ bool tarn_trainer_next(tarn_trainer *trainer)
     if (trainer->store && !trainer->prepared) tarn_trainer_prepare_saves(trainer);
     trainer->prepared = true;
     trainer->step_started = tarn_seconds();
+    tarn_monitor_step(trainer->context, trainer->step);
+    tarn_monitor_enter(trainer->context, "loading the rows");
     for (int shard = trainer->mine.begin; shard < trainer->mine.end; shard++)
         trainer->result[shard] = (tarn_shard_result){0};
     tarn_control_begin(trainer->control);
@@ -273,6 +299,7 @@ bool tarn_trainer_next(tarn_trainer *trainer)
     tarn_status begun = tarn_reducer_begin(trainer->reducer); /* whatever the loader said: the other ranks have begun */
     if (!status) status = begun;
     trainer->in_step = true;
+    tarn_monitor_enter(trainer->context, "between two shards");
     if (!status) return true;
     /* The others are in the step already: take part with zeros, and let the control word say why. */
     if (status == TARN_EXHAUSTED)
@@ -321,6 +348,7 @@ tarn_status tarn_trainer_finish(tarn_trainer *trainer)
     if (!trainer) return TARN_OK;
     tarn_context *context = trainer->context;
     tarn_status status = trainer->status;
+    tarn_monitor_enter(context, "ending the training");
     if (trainer->in_step) tarn_control_await(trainer->control); /* the loop was left inside a step, by all ranks */
     /* The loop was left after the progress function's failure: the others learn of it wherever they are now. */
     if (!status && trainer->pending) status = tarn_agree(context, trainer->pending, "the progress function");
@@ -329,8 +357,8 @@ tarn_status tarn_trainer_finish(tarn_trainer *trainer)
         if (!status) status = tarn_trainer_save(trainer, false, true);
     }
     if (!status && tarn_trainer_ended(trainer) == TARN_RUN_STOPPED) {
-        status =
-            tarn_fail(context, TARN_STOPPED, TARN_HERE, "stopped on request after step %lld", (long long)trainer->step);
+        status = tarn_fail(context, TARN_STOPPED, TARN_HERE, "stopped on request (%s) after step %lld",
+                           trainer->stop_reason, (long long)trainer->step);
         tarn_error_agree(context);
     }
     /* Its writer may still be waiting for the record. */
@@ -339,5 +367,6 @@ tarn_status tarn_trainer_finish(tarn_trainer *trainer)
     if (trainer->tracker)
         tarn_track_close(trainer->tracker, !status ? "FINISHED" : status == TARN_STOPPED ? "KILLED" : "FAILED");
     destroy(trainer);
+    tarn_monitor_watch(context, 0);
     return status;
 }

@@ -25,6 +25,7 @@
 #include "runtime/base/context.h"
 #include "runtime/dist/control.h"
 #include "runtime/dist/reducer.h"
+#include "runtime/monitor/monitor.h"
 #include "runtime/worker/worker.h"
 #include <tarn/train.h>
 
@@ -109,6 +110,7 @@ struct tarn_trainer {
     int64_t taken_step; /* of the newest checkpoint that was begun, or loaded; -1: none */
     bool saved_final;   /* all ranks went through the last save */
     bool stop;
+    char stop_reason[160]; /* the same on all ranks */
     bool data_ended;
     tarn_status pending; /* what this rank's progress function returned and the others do not know yet */
     double best;         /* NaN: none yet */
@@ -142,6 +144,10 @@ tarn_status tarn_trainer_open_slot(tarn_trainer *trainer, tarn_leader *leader, t
 void tarn_trainer_abandon_shards(tarn_trainer *trainer);
 /* The default loss, and the model's output when `logits` asks for it (NULL otherwise). */
 tarn_tensor *tarn_trainer_loss(tarn_trainer *trainer, tarn_step *step, const tarn_batch *batch, tarn_tensor **logits);
+
+/* ---- trainer.c ---- */
+/* All ranks know that one of them was asked to stop: takes the reason along. Collective. */
+tarn_status tarn_trainer_note_stop(tarn_trainer *trainer);
 
 /* ---- update.c ---- */
 /* tarn_optim_step without its checks: also for a step whose data could not be loaded. */

@@ -77,6 +77,7 @@ static tarn_status apply_update(tarn_trainer *trainer, const float *gradient, do
     const tarn_train_options *options = &trainer->options;
     double started = tarn_seconds(), loss;
     int64_t count;
+    tarn_monitor_enter(trainer->context, "updating the parameters");
     tarn_control_loss(trainer->control, &loss, &count);
     progress->lr = tarn_schedule_rate(&options->schedule, options->optim.lr, trainer->step, options->steps);
     double total = count > 0 ? (double)count : 1;
@@ -124,6 +125,7 @@ static tarn_status call_progress(tarn_trainer *trainer)
 {
     const tarn_train_options *options = &trainer->options;
     if (!options->progress) return TARN_OK;
+    tarn_monitor_enter(trainer->context, "in the progress function");
     tarn_status status = options->progress(options->progress_user, &trainer->progress);
     if (status && !tarn_get_error(trainer->context))
         tarn_fail(trainer->context, status, TARN_HERE, "the progress function ended the run at step %lld",
@@ -135,6 +137,7 @@ tarn_status tarn_trainer_after_update(tarn_trainer *trainer)
 {
     const tarn_train_options *options = &trainer->options;
     bool best = false;
+    tarn_monitor_enter(trainer->context, "tracking");
     track(trainer);
     tarn_status status = evaluate_when_due(trainer, &best);
     if (status) return status;
@@ -144,6 +147,7 @@ tarn_status tarn_trainer_after_update(tarn_trainer *trainer)
     bool due = options->checkpoint_every && trainer->step % options->checkpoint_every == 0;
     bool final = tarn_trainer_ended(trainer) != TARN_RUN_GOES_ON;
     if (trainer->store && (best || due || final)) {
+        tarn_monitor_enter(trainer->context, "saving the checkpoint of step %lld", (long long)trainer->step);
         status = tarn_trainer_agree_to_save(trainer, status);
         return status ? status : tarn_trainer_save(trainer, best, final);
     }
@@ -200,9 +204,8 @@ static tarn_status agree_on_step(tarn_trainer *trainer)
     tarn_control_set_hash(trainer->control, trainer->parameter_hash);
     snprintf(label, sizeof label, "step %lld", (long long)trainer->step);
     tarn_status status = tarn_control_exchange(trainer->control, label);
-    if (tarn_control_flags(trainer->control) & TARN_CONTROL_STOP)
-        trainer->stop = true; /* before evaluation reuses it */
     trainer->progress.control_seconds = tarn_control_seconds(trainer->control, &wait) - wait;
+    if (!status && tarn_control_flags(trainer->control) & TARN_CONTROL_STOP) status = tarn_trainer_note_stop(trainer);
     if (tarn_control_flags(trainer->control) & TARN_CONTROL_DIVERGED) return tarn_trainer_name_tensor(trainer, label);
     if (!status) tarn_trainer_read_times(trainer);
     return status;
@@ -211,6 +214,7 @@ static tarn_status agree_on_step(tarn_trainer *trainer)
 tarn_status tarn_trainer_end_step(tarn_trainer *trainer)
 {
     double arrived = tarn_seconds();
+    tarn_monitor_enter(trainer->context, "reducing the gradients");
     tarn_trainer_abandon_shards(trainer); /* those that were never begun */
     trainer->in_step = false;
     float *gradient;
@@ -231,6 +235,7 @@ tarn_status tarn_trainer_end_step(tarn_trainer *trainer)
     if (status) tarn_control_fail(trainer->control, trainer->options.shards, status);
     tarn_trainer_report_times(trainer, arrived);
     if (trainer->store) tarn_trainer_poll_saves(trainer);
+    tarn_monitor_enter(trainer->context, "agreeing on the step");
     status = agree_on_step(trainer);
     tarn_reducer_times times;
     tarn_reducer_get_times(trainer->reducer, &times);
@@ -244,5 +249,6 @@ tarn_status tarn_trainer_end_step(tarn_trainer *trainer)
         if (!status) status = tarn_trainer_after_update(trainer);
     }
     trainer->status = status;
+    tarn_monitor_enter(trainer->context, "between two steps");
     return status;
 }

@@ -5,9 +5,11 @@
  * first.
  *  - `create`/`open` make an object that its caller owns and ends with `destroy`/`close`; `get` and plain names borrow.
  *  - Options are structs that may be zero: a zero field means the documented default. NULL options mean all defaults.
- *  - The library never ends the process, with one exception: tarn_exit, when an error of this rank alone would leave
- *    other ranks waiting, aborts the whole job. It prints in two cases: tarn_exit writes the first error to stderr, and
- *    the default log writes warnings and errors there (tarn_set_log, TARN_LOG).
+ *  - The library never ends the process, with two exceptions: tarn_exit, when an error of this rank alone would leave
+ *    other ranks waiting, aborts the whole job; and a rank of several, or one under a supervisor, that hangs or has
+ * lost its supervisor is ended by the thread that watches it (docs/internals/watching.md), with a line on stderr. Else
+ * it prints in two cases: tarn_exit writes the first error to stderr, and the default log writes warnings and errors
+ *    there (tarn_set_log, TARN_LOG).
  *  - Strings are UTF-8 and zero-terminated; sizes are in elements unless a name says bytes; times are in seconds.
  */
 #ifndef TARN_BASE_H
@@ -136,8 +138,18 @@ TARN_API void tarn_log(tarn_context *context, tarn_log_level level, const char *
 /* Asks the run to stop after the step under way: async-signal-safe. tarn_stop_requested tells whether anybody did.
  * tarn_handle_signals makes SIGINT, SIGTERM and SIGUSR1 do that. */
 TARN_API void tarn_request_stop(void);
+/* The same with a reason ("signal 15", "spot aws host H: terminate at T"), which the log, the supervisor and the run's
+ * last message name; copied, at most 159 bytes, the first one of this process stays. Async-signal-safe. */
+TARN_API void tarn_stop_because(const char *reason);
+/* The reason, "the program" when tarn_request_stop gave none, NULL when nobody asked. Lives as long as the process. */
+TARN_API const char *tarn_stop_reason(void);
 TARN_API bool tarn_stop_requested(void);
 TARN_API tarn_status tarn_handle_signals(tarn_context *context);
+
+/* Says that the program works: a rank that shows no progress for health.timeout seconds (default 60) while it trains
+ * counts as hung and is ended, with all others. What Tarn does itself shows; call this now and then, from any thread,
+ * in work of one's own between steps or in a loss function that takes longer. Costs nanoseconds. */
+TARN_API void tarn_still_working(tarn_context *context);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@
 #include "runtime/autograd/tape.h"
 #include "runtime/backend/registry.h"
 #include "runtime/base/context.h"
+#include "runtime/monitor/monitor.h"
 #include "runtime/random/random.h"
 #include "runtime/tensor/view.h"
 
@@ -46,17 +47,14 @@ void tarn_step_describe_inputs(const tarn_tensor *const *in, int inputs, char *o
     }
 }
 
-/* The place in the user's program of the last op or forward call on this thread. */
-static _Thread_local const char *call_file;
-static _Thread_local int call_line;
-
 /* Declared in tarn/ops.h, which belongs to a higher room. */
 TARN_API void tarn_at(const char *file, int line);
 
 void tarn_at(const char *file, int line)
 {
-    call_file = file;
-    call_line = line;
+    tarn_place *place = tarn_place_here();
+    atomic_store_explicit(&place->file, file, memory_order_relaxed);
+    atomic_store_explicit(&place->line, line, memory_order_relaxed);
 }
 
 static tarn_step *step_of(tarn_step *step, int inputs, tarn_tensor *const *in)
@@ -71,6 +69,10 @@ static tarn_tensor *fail(tarn_step *step, const tarn_op *op, tarn_status status,
 {
     char described[1024];
     tarn_step_describe_inputs((const tarn_tensor *const *)in, inputs, described, sizeof described);
+    /* The place in the user's program of the last op or forward call on this thread. */
+    const tarn_place *place = tarn_place_here();
+    const char *call_file = atomic_load_explicit(&place->file, memory_order_relaxed);
+    int call_line = atomic_load_explicit(&place->line, memory_order_relaxed);
     if (call_file)
         tarn_step_fail(step, status, call_file, call_line, "%s:%d: op %s of %s: %s", call_file, call_line, op->name,
                        described, problem);
@@ -217,7 +219,9 @@ tarn_tensor *tarn_apply(tarn_step *step, const tarn_op *op, int inputs, tarn_ten
             goto done;
         }
         tarn_scratch_reset(step->setup.scratch);
+        tarn_place_enter_op(op->name);
         if (!step->setup.dry) kernel(&call);
+        tarn_place_leave_op(op->name);
         if (tarn_scratch_failed(step->setup.scratch)) {
             fail(step, op, TARN_ERROR_MEMORY, inputs, in, "no scratch memory");
             goto done;

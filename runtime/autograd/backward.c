@@ -6,6 +6,7 @@
 #include "runtime/autograd/tape.h"
 #include "runtime/backend/registry.h"
 #include "runtime/base/context.h"
+#include "runtime/monitor/monitor.h"
 #include "runtime/tensor/view.h"
 
 #include <string.h>
@@ -106,7 +107,9 @@ static bool run_kernel(tarn_step *step, tarn_node *node, tarn_kernel *kernel, in
     }
     if (!any) return true;
     tarn_scratch_reset(step->setup.scratch);
+    tarn_place_enter_op(call->op->name);
     if (!step->setup.dry) kernel(call);
+    tarn_place_leave_op(call->op->name);
     if (tarn_scratch_failed(step->setup.scratch)) {
         tarn_step_fail(step, TARN_ERROR_MEMORY, TARN_HERE, "backward of op %s: no scratch memory", call->op->name);
         return false;
@@ -241,6 +244,7 @@ tarn_status tarn_backward(tarn_step *step, tarn_tensor *loss)
                                   ? "tarn_backward in a no_gradient step"
                                   : "tarn_backward of a loss that depends on no parameter or leaf with gradient");
     step->backward_done = true;
+    tarn_place_enter_backward();
     double value;
     if (step->loss_sum && !tarn_item(loss, &value)) *step->loss_sum += value;
     tarn_tensor *seed = gradient_like(step, &loss->view);

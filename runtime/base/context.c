@@ -2,10 +2,12 @@
 #include "runtime/base/context.h"
 #include "runtime/backend/registry.h"
 #include "runtime/comm/comm.h"
+#include "runtime/monitor/monitor.h"
 #include "runtime/worker/worker.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,22 +141,56 @@ void tarn_log(tarn_context *context, tarn_log_level level, const char *format, .
 /* ---- stop requests --------------------------------------------------------------------------------------------------
  */
 
-static volatile sig_atomic_t stop_requested;
+/* The first reason stays. Written once by whoever takes the state from NONE to WRITING, which may be a signal handler:
+ * lock-free, and a handler that comes in between leaves the reason to the one it interrupted. */
+enum { REASON_NONE, REASON_WRITING, REASON_THERE };
+static atomic_int stop_requested, reason_state;
+static char stop_reason[160];
+
+void tarn_stop_because(const char *reason)
+{
+    int none = REASON_NONE;
+    if (reason && *reason && atomic_compare_exchange_strong(&reason_state, &none, REASON_WRITING)) {
+        size_t i = 0;
+        for (; reason[i] && i < sizeof stop_reason - 1; i++) stop_reason[i] = reason[i] == '\n' ? ' ' : reason[i];
+        stop_reason[i] = '\0';
+        atomic_store(&reason_state, REASON_THERE);
+    }
+    atomic_store(&stop_requested, 1);
+}
 
 void tarn_request_stop(void)
 {
-    stop_requested = 1;
+    atomic_store(&stop_requested, 1);
 }
 
 bool tarn_stop_requested(void)
 {
-    return stop_requested != 0;
+    return atomic_load(&stop_requested) != 0;
+}
+
+const char *tarn_stop_reason(void)
+{
+    if (!tarn_stop_requested()) return NULL;
+    return atomic_load(&reason_state) == REASON_THERE ? stop_reason : "the program";
 }
 
 static void on_signal(int number)
 {
-    (void)number;
-    stop_requested = 1;
+    char reason[] = "signal   ";
+    size_t end = 7;
+    if (number >= 10) reason[end++] = (char)('0' + number / 10 % 10);
+    reason[end++] = (char)('0' + number % 10);
+    reason[end] = '\0';
+    tarn_stop_because(reason);
+}
+
+void tarn_block_signals(sigset_t *before)
+{
+    sigset_t most;
+    sigfillset(&most);
+    sigdelset(&most, TARN_STACK_SIGNAL);
+    pthread_sigmask(SIG_SETMASK, &most, before);
 }
 
 tarn_status tarn_handle_signals(tarn_context *context)
@@ -230,8 +266,10 @@ tarn_status tarn_context_open(tarn_context **out, int *argc, char ***argv)
     tarn_status status = tarn_registry_create(&context->registry, context);
     if (!status) status = choose_isa(context);
     /* Joined even when something failed before, so that the other ranks learn of it at the first agreement. */
+    tarn_status watched = tarn_monitor_start(context);
     tarn_status joined = tarn_comm_open(&context->comm, context, argc, argv);
-    return status ? status : joined;
+    tarn_monitor_enter(context, "before training");
+    return status ? status : watched ? watched : joined;
 }
 
 int tarn_rank(const tarn_context *context)
@@ -301,15 +339,21 @@ int tarn_exit(tarn_context *context)
     if (!context) return 1;
     int code = context->failed ? tarn_status_exit_code(context->error.status) : 0;
     bool stopped = context->failed && context->error.status == TARN_STOPPED;
-    if (context->failed && !stopped) print_error(context);
+    if (context->failed && !stopped) {
+        print_error(context);
+        tarn_monitor_tell(context, "failed %s %s", tarn_status_name(context->error.status), context->message);
+    }
     if (context->failed && !context->agreed && !stopped && tarn_ranks(context) > 1) {
         /* The others wait in a collective this rank will never join: regular finalisation would hang. */
         fflush(NULL);
+        tarn_monitor_end(context, -1);
         context->comm->abort(context->comm, code);
         _exit(code);
     }
+    tarn_monitor_enter(context, "leaving the ranks");
     tarn_workers_destroy(context->workers);
     if (context->comm) context->comm->destroy(context->comm);
+    tarn_monitor_end(context, code);
     tarn_registry_destroy(context->registry);
     pthread_mutex_destroy(&context->lock);
     free(context);

@@ -7,16 +7,23 @@
 #define TARN_RUNTIME_CONTEXT_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <tarn/sys/op.h>
 
 struct tarn_comm;
 struct tarn_workers;
 struct tarn_registry;
+struct tarn_monitor;
+
+/* Asks a thread for its stack (runtime/monitor/stacks.c): the one signal that tarn_block_signals lets through. */
+#define TARN_STACK_SIGNAL (SIGRTMAX - 5)
 
 struct tarn_context {
     struct tarn_comm *comm;       /* never NULL after a successful tarn_init */
     struct tarn_workers *workers; /* made at the first use, see tarn_context_workers */
     struct tarn_registry *registry;
+    struct tarn_monitor *monitor;  /* NULL where nobody watches, see runtime/monitor/monitor.h */
+    _Atomic double health_timeout; /* seconds without progress after which a rank is hung; 0: the default */
     tarn_isa isa;
     int threads;          /* 0: not yet chosen */
     double start_seconds; /* monotonic clock at tarn_init */
@@ -42,6 +49,9 @@ tarn_status tarn_error_record(tarn_context *context, tarn_status status, int ran
                               const char *message);
 /* The best ISA this processor runs, whatever TARN_ISA says. */
 tarn_isa tarn_isa_best(void);
+/* For the threads that Tarn starts: signals are for the main thread, the one that asks for a stack apart. *before gets
+ * the mask to give back. */
+void tarn_block_signals(sigset_t *before);
 /* Seconds of the monotonic clock. */
 double tarn_seconds(void);
 /* 2 for what the user wrote (argument, shape, config, unreadable input), 75 for TARN_STOPPED, 0 for TARN_OK, else 1. */

@@ -1,5 +1,6 @@
 /* sha256.c - see sha256.h. The only file that includes OpenSSL. */
 #include "runtime/base/sha256.h"
+#include "runtime/monitor/monitor.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -24,7 +25,15 @@ tarn_sha256 *tarn_sha256_create(void)
 
 void tarn_sha256_update(tarn_sha256 *sha, const void *data, size_t bytes)
 {
-    if (bytes && EVP_DigestUpdate(sha->state, data, bytes) != 1) sha->failed = true;
+    /* In pieces, each of which shows whoever watches this rank that it works: 16 MiB take about 10 ms. */
+    enum { PIECE = 16 << 20 };
+    for (const uint8_t *next = data; bytes && !sha->failed;) {
+        size_t piece = bytes < PIECE ? bytes : PIECE;
+        if (EVP_DigestUpdate(sha->state, next, piece) != 1) sha->failed = true;
+        next += piece;
+        bytes -= piece;
+        tarn_monitor_progress(NULL);
+    }
 }
 
 bool tarn_sha256_finish(tarn_sha256 *sha, uint8_t digest[TARN_SHA256_BYTES])

@@ -1,14 +1,16 @@
 /* comm.c - which comm a process gets, and waiting with a deadline.
  *
  * Invariant: no wait is endless. A peer that died, hangs or took another way shows as an error that names what was
- * waited for, after TARN_COMM_TIMEOUT seconds.
+ * waited for, after the seconds of tarn_comm_timeout.
  */
 #include "runtime/comm/comm.h"
 #include "runtime/base/context.h"
 #include "runtime/comm/agree.h"
+#include "runtime/monitor/monitor.h"
 #include "runtime/worker/park.h"
 #include "runtime/worker/worker.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -79,11 +81,47 @@ void tarn_comm_check_binding(tarn_context *context, int threads)
 /* ---- waiting
  * --------------------------------------------------------------------------------------------------------- */
 
-double tarn_comm_timeout(void)
+static double timeout_of_environment(void)
 {
     const char *value = getenv("TARN_COMM_TIMEOUT");
     double seconds = value ? strtod(value, NULL) : 0;
-    return seconds > 0 ? seconds : 300;
+    return seconds > 0 ? seconds : 0;
+}
+
+double tarn_comm_timeout(const tarn_context *context, bool *fixed)
+{
+    double seconds = timeout_of_environment();
+    if (fixed) *fixed = seconds > 0;
+    if (seconds > 0) return seconds;
+    return (tarn_monitor_supervised(context) ? 1.5 : 1.25) * tarn_monitor_hang_seconds(context);
+}
+
+double tarn_comm_start_timeout(const tarn_context *context)
+{
+    double seconds = timeout_of_environment();
+    return seconds > 0 ? seconds : tarn_monitor_supervised(context) ? 0 : 300;
+}
+
+bool tarn_comm_too_long(tarn_comm_patience *patience, const char *label, double *seconds)
+{
+    enum { STOPPED = 5 }; /* seconds between two looks at the clock in which this process cannot have run */
+    double now = tarn_seconds();
+    if (patience->begin == 0) {
+        patience->begin = now;
+        patience->limit = tarn_comm_timeout(patience->context, &patience->fixed);
+        tarn_monitor_waiting(patience->context, true, label);
+    } else if (now - patience->last > STOPPED)
+        patience->begin += now - patience->last;
+    patience->last = now;
+    *seconds = now - patience->begin;
+    if (*seconds <= patience->limit) return false;
+    return patience->fixed || tarn_monitor_peers_idle(patience->context) > tarn_monitor_hang_seconds(patience->context);
+}
+
+void tarn_comm_waited(tarn_comm_patience *patience)
+{
+    if (patience->begin > 0) tarn_monitor_waiting(patience->context, false, NULL);
+    patience->begin = 0;
 }
 
 void tarn_comm_pause(const tarn_comm *comm, unsigned *waited)
@@ -108,23 +146,22 @@ tarn_status tarn_comm_wait(tarn_comm *comm, tarn_request *request, const char *l
     tarn_status status;
     bool done = false;
     unsigned waited = 0;
-    double begin = 0, timeout = 0;
+    double seconds;
+    char whom[128];
+    tarn_comm_patience patience = {.context = comm->context};
     while (!(status = comm->test(comm, request, &done)) && !done) {
         tarn_comm_pause(comm, &waited);
         if (waited % 64) continue;
-        double now = tarn_seconds();
-        if (begin == 0) {
-            begin = now;
-            timeout = tarn_comm_timeout();
-        }
-        if (now - begin < timeout) continue;
+        if (patience.begin == 0) snprintf(whom, sizeof whom, "the other ranks at: %s", label);
+        if (!tarn_comm_too_long(&patience, whom, &seconds)) continue;
         status =
             tarn_fail(comm->context, TARN_ERROR_COMM, TARN_HERE,
                       "rank %d waited %.0f s for the other ranks at: %s. One of them has died, hangs, or took another "
                       "way; a run with longer pauses sets TARN_COMM_TIMEOUT (seconds)",
-                      comm->rank, now - begin, label);
+                      comm->rank, seconds, label);
         break;
     }
+    tarn_comm_waited(&patience);
     comm->label = before;
     return status;
 }

@@ -56,4 +56,8 @@ uint32_t tarn_control_flags(const tarn_control *control);
 void tarn_control_loss(const tarn_control *control, double *loss_sum, int64_t *count);
 double tarn_control_seconds(const tarn_control *control, double *wait_seconds); /* of the last exchange */
 
+/* After a stop was agreed: the reason of the lowest rank that has one, the same on every rank; told to the supervisor
+ * and logged by rank 0. Collective. */
+tarn_status tarn_stop_agree(tarn_context *context, char *reason, size_t size);
+
 #endif

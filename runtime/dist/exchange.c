@@ -13,6 +13,7 @@
 #include "runtime/dist/reducer_internal.h"
 #include "runtime/base/context.h"
 #include "runtime/comm/comm.h"
+#include "runtime/monitor/monitor.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -265,47 +266,95 @@ bool tarn_reducer_exchange_progress(tarn_reducer *reducer, tarn_workers *workers
         reducer_slot *slot = &reducer->slot[s % TARN_REDUCER_WINDOW];
         if (slot->segment == s) moved |= progress_slot(reducer, slot, workers);
     }
+    if (moved) tarn_monitor_progress(reducer->context);
     return moved;
+}
+
+/* The segment that all later ones wait for; NULL before the first. */
+static const reducer_slot *oldest_slot(const tarn_reducer *reducer, int *segment)
+{
+    *segment = reducer->next_segment - 1;
+    for (int w = 0; w < TARN_REDUCER_WINDOW; w++)
+        if (reducer->slot[w].segment >= 0 && reducer->slot[w].segment < *segment) *segment = reducer->slot[w].segment;
+    return *segment < 0 ? NULL : &reducer->slot[*segment % TARN_REDUCER_WINDOW];
+}
+
+/* The rank that the request `done` of a phase waits for: items come in their order, slices from and to the ranks behind
+ * this one in turn, `each` requests a rank that owns a part of the segment. */
+static int peer_of_item(const tarn_reducer *reducer, const reducer_requests *requests)
+{
+    int received = 0;
+    for (int i = 0; i < reducer->items; i++)
+        if (reducer->item[i].rank != reducer->rank && received++ == requests->done) return reducer->item[i].rank;
+    return -1;
+}
+
+static int peer_of_slice(const tarn_reducer *reducer, const reducer_segment *segment, int request, int each, bool empty)
+{
+    int seen = 0;
+    for (int d = 1; d < reducer->ranks; d++) {
+        int peer = (reducer->rank + d) % reducer->ranks;
+        int64_t begin, end;
+        slice_of(reducer, segment, peer, &begin, &end);
+        if (begin == end && !empty) continue; /* nothing travels for an empty slice */
+        seen += each;
+        if (request < seen) return peer;
+    }
+    return -1;
+}
+
+/* "rank 2", or "the other ranks" when it is not known. */
+static void name_missing(const tarn_reducer *reducer, char *out, size_t size, int *segment)
+{
+    snprintf(out, size, "the other ranks");
+    const reducer_slot *slot = oldest_slot(reducer, segment);
+    if (!slot) return;
+    const reducer_segment *range = &reducer->segment[*segment];
+    int peer = -1;
+    if (!whole(&slot->receive))
+        peer = peer_of_item(reducer, &slot->receive);
+    else if (!whole(&slot->send))
+        peer = peer_of_slice(reducer, range, slot->send.done, reducer->own_items, false);
+    else if (slot->taking && !whole(&slot->take))
+        peer = peer_of_slice(reducer, range, slot->take.done, 2, false);
+    else if (slot->combined && !whole(&slot->give))
+        peer = peer_of_slice(reducer, range, slot->give.done, 2, true);
+    if (peer >= 0) snprintf(out, size, "rank %d", peer);
 }
 
 static tarn_status too_late(tarn_reducer *reducer, double seconds)
 {
-    int oldest = reducer->next_segment - 1;
-    for (int w = 0; w < TARN_REDUCER_WINDOW; w++)
-        if (reducer->slot[w].segment >= 0 && reducer->slot[w].segment < oldest) oldest = reducer->slot[w].segment;
-    const reducer_slot *slot = &reducer->slot[oldest % TARN_REDUCER_WINDOW];
-    int received = 0, peer = -1;
-    for (int i = 0; i < reducer->items && peer < 0; i++)
-        if (reducer->item[i].rank != reducer->rank && slot->receive.done < slot->receive.count &&
-            received++ == slot->receive.done)
-            peer = reducer->item[i].rank;
-    char who[32] = "the other ranks";
-    if (peer >= 0) snprintf(who, sizeof who, "rank %d", peer);
+    char who[32];
+    int segment;
+    name_missing(reducer, who, sizeof who, &segment);
     return tarn_fail(
         reducer->context, TARN_ERROR_COMM, TARN_HERE,
         "rank %d waited %.0f s for %s at: reducing the gradients (segment %d of %d). It has died, hangs, or took "
         "another way; a run with longer pauses sets TARN_COMM_TIMEOUT (seconds)",
-        reducer->rank, seconds, who, oldest + 1, reducer->segments);
+        reducer->rank, seconds, who, segment + 1, reducer->segments);
 }
 
 tarn_status tarn_reducer_exchange_finish(tarn_reducer *reducer, tarn_workers *workers)
 {
-    double idle_since = 0, timeout = 0;
+    double idle_since = 0, seconds;
     unsigned waited = 0;
+    char who[32];
+    int segment;
+    tarn_comm_patience patience = {.context = reducer->context};
     while (!reducer->status && reducer->done_segments < reducer->segments) {
         if (tarn_reducer_exchange_progress(reducer, workers)) {
             if (idle_since > 0) reducer->wait_seconds += tarn_seconds() - idle_since;
             idle_since = 0;
             waited = 0;
+            tarn_comm_waited(&patience);
             continue;
         }
-        if (idle_since == 0) {
-            idle_since = tarn_seconds();
-            timeout = tarn_comm_timeout();
-        }
+        if (idle_since == 0) idle_since = tarn_seconds();
         tarn_comm_pause(reducer->comm, &waited);
-        if (waited % 64 == 0 && tarn_seconds() - idle_since > timeout)
-            reducer->status = too_late(reducer, tarn_seconds() - idle_since);
+        if (waited % 64) continue;
+        if (patience.begin == 0) name_missing(reducer, who, sizeof who, &segment);
+        if (tarn_comm_too_long(&patience, who, &seconds)) reducer->status = too_late(reducer, seconds);
     }
+    tarn_comm_waited(&patience);
     return reducer->status;
 }

@@ -3,7 +3,8 @@
  *
  * Invariants: 1. a mailbox has one poster at a time: the main thread, or the leader whose team the thread serves; 2. a
  * poster reuses a mailbox only after its gate told that the last task is done; 3. gates live as long as the pool, so a
- * thread that is late in leaving one touches no freed memory; 4. all signals are blocked in the threads of the pool.
+ * thread that is late in leaving one touches no freed memory; 4. all signals but the one that
+ * asks for the stack are blocked in the threads of the pool.
  */
 #include "runtime/worker/worker.h"
 #include "runtime/base/context.h"
@@ -138,9 +139,8 @@ static bool crowded(const tarn_context *context, int threads)
 
 static int start_threads(tarn_workers *workers)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
+    sigset_t old;
+    tarn_block_signals(&old);
     int error = 0, started = 1;
     for (; started < workers->count; started++) {
         worker_thread *thread = &workers->threads[started];

@@ -6,6 +6,7 @@
  */
 #include "runtime/base/context.h"
 #include "runtime/comm/comm.h"
+#include "runtime/monitor/monitor.h"
 #include "runtime/worker/worker.h"
 
 #include <limits.h>
@@ -246,8 +247,12 @@ static void mpi_abort(tarn_comm *face, int exit_code)
 static void mpi_destroy(tarn_comm *face)
 {
     mpi_comm *comm = (mpi_comm *)face;
+    tarn_context *context = face->context;
+    /* Ranks that work on alone after training are waited for here; one that died is not, for ever. */
+    tarn_monitor_blocking(context, tarn_comm_start_timeout(context), "the other ranks at: MPI_Finalize");
     if (comm->joined) MPI_Comm_free(&comm->world);
     if (comm->finalize) MPI_Finalize();
+    tarn_monitor_blocking(context, 0, NULL);
     for (int i = 0; i < comm->capacity; i++) {
         free(comm->operations[i].more);
         free(comm->operations[i].counts);
@@ -324,7 +329,10 @@ tarn_status tarn_comm_mpi_create(tarn_comm **out, tarn_context *context, int *ar
     if (there) {
         MPI_Query_thread(&provided);
     } else {
+        tarn_monitor_enter(context, "joining the ranks");
+        tarn_monitor_blocking(context, tarn_comm_start_timeout(context), "the other ranks at: MPI_Init");
         int code = MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+        tarn_monitor_blocking(context, 0, NULL);
         if (code != MPI_SUCCESS) {
             free(comm);
             return tarn_fail(
