@@ -45,11 +45,15 @@ set_target_properties(tarn PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PRO
 add_library(tarn_internal STATIC ${tarn_all_objects})
 target_link_libraries(tarn_internal PUBLIC ${TARN_PACKAGES} Threads::Threads m dl)
 
-file(GLOB launch_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/launch/*.c)
+# The program: main.c, and the rest of launch as a library that tests link, too.
+file(GLOB_RECURSE launch_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/launch/*.c)
+list(FILTER launch_sources EXCLUDE REGEX "/launch/main\\.c$")
 if(launch_sources)
-  add_executable(tarn_program ${launch_sources})
+  add_library(tarn_launch STATIC ${launch_sources})
+  target_link_libraries(tarn_launch PUBLIC tarn_internal PkgConfig::CJSON)
+  add_executable(tarn_program ${CMAKE_SOURCE_DIR}/launch/main.c)
   set_target_properties(tarn_program PROPERTIES OUTPUT_NAME tarn RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
-  target_link_libraries(tarn_program PRIVATE tarn_internal)
+  target_link_libraries(tarn_program PRIVATE tarn_launch)
   install(TARGETS tarn_program RUNTIME DESTINATION bin)
 endif()
 

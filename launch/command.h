@@ -5,6 +5,7 @@
 #define TARN_LAUNCH_COMMAND_H
 
 int tarn_command_train(int argc, char **argv);
+int tarn_command_run(int argc, char **argv);
 int tarn_command_eval(int argc, char **argv);
 int tarn_command_sample(int argc, char **argv);
 int tarn_command_checkpoint(int argc, char **argv);

@@ -11,6 +11,7 @@ static const struct {
     const char *help;
 } commands[] = {
     {"train", tarn_command_train, "train a model from a run file; resumes when there is a checkpoint"},
+    {"run", tarn_command_run, "start a program on its ranks, watch it, start it again until it has finished"},
     {"eval", tarn_command_eval, "loss and accuracy of a checkpoint on data"},
     {"sample", tarn_command_sample, "generate text from a checkpoint"},
     {"checkpoint", tarn_command_checkpoint, "list, show, verify checkpoints; digest of the training state"},
@@ -23,7 +24,7 @@ static void usage(FILE *out)
             TARN_VERSION_STRING);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].help);
-    fprintf(out, "\ntarn COMMAND --help says more. Several ranks: mpirun -n N tarn train run.yaml\n");
+    fprintf(out, "\ntarn COMMAND --help says more. Several ranks: tarn run -n N -- tarn train run.yaml\n");
 }
 
 int main(int argc, char **argv)

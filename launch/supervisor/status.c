@@ -1,0 +1,257 @@
+/* status.c - see status.h. */
+#include "launch/supervisor/status.h"
+#include "runtime/base/context.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { FORMAT = 1, MOST_BYTES = 4 << 20 };
+
+static void now_text(char out[32])
+{
+    time_t now = time(NULL);
+    struct tm parts;
+    gmtime_r(&now, &parts);
+    strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &parts);
+}
+
+void tarn_run_status_start(tarn_run_status *status, char *const *program)
+{
+    *status = (tarn_run_status){
+        .lock = -1, .step = -1, .highest = -1, .saved = -1, .exit_code = -1, .program = program, .state = "starting"};
+    now_text(status->started);
+}
+
+void tarn_run_status_event(tarn_run_status *status, const char *what, int rank, int64_t step, const char *message)
+{
+    tarn_status_event *event = &status->event[status->events++ % TARN_STATUS_EVENTS];
+    now_text(event->time);
+    snprintf(event->what, sizeof event->what, "%s", what);
+    snprintf(event->message, sizeof event->message, "%s", message ? message : "");
+    event->rank = rank;
+    event->step = step;
+}
+
+/* ---- what another left ---------------------------------------------------------------------------------------------
+ */
+
+/* The file at the path, locked; -1 when another holds it (errno EWOULDBLOCK) or it cannot be opened. Its holder
+ * replaces the file before it lets go of the old one: a lock counts only on the file that still has the name. */
+static int lock_file(const char *path)
+{
+    for (int tries = 0; tries < 100; tries++) {
+        int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+        if (file < 0) return -1;
+        struct stat opened, named;
+        if (flock(file, LOCK_EX | LOCK_NB)) {
+            int error = errno;
+            close(file);
+            errno = error;
+            return -1;
+        }
+        if (!fstat(file, &opened) && !stat(path, &named) && opened.st_ino == named.st_ino &&
+            opened.st_dev == named.st_dev)
+            return file;
+        close(file);
+    }
+    errno = EWOULDBLOCK;
+    return -1;
+}
+
+static cJSON *read_json(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    char *text = file ? malloc(MOST_BYTES) : NULL;
+    cJSON *json = text ? cJSON_ParseWithLength(text, fread(text, 1, MOST_BYTES, file)) : NULL;
+    free(text);
+    if (file) fclose(file);
+    return json;
+}
+
+static int64_t number_of(const cJSON *json, const char *name, int64_t otherwise)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, name);
+    return cJSON_IsNumber(item) ? (int64_t)item->valuedouble : otherwise;
+}
+
+static const char *text_of(const cJSON *json, const char *name)
+{
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, name));
+    return text ? text : "";
+}
+
+static void inherit(tarn_run_status *status, const cJSON *json)
+{
+    const char *state = text_of(json, "state");
+    bool ended = !strcmp(state, "finished") || !strcmp(state, "stopped") || !strcmp(state, "failed");
+    int64_t highest = number_of(json, "highest_step", -1), saved = number_of(json, "saved_step", -1);
+    if (highest > status->highest) status->highest = highest;
+    if (saved > status->saved) status->saved = saved;
+    status->inherited = true;
+    status->inherited_killed = !ended;
+    snprintf(status->earlier_workspace, sizeof status->earlier_workspace, "%s", text_of(json, "workspace"));
+    if (!ended) {
+        /* Killed: this one goes on where that one was. */
+        status->inherited_stalled = (int)number_of(json, "stalled", 0);
+        status->inherited_restarts = (int)number_of(json, "restarts", 0);
+        status->launches += (int)number_of(json, "launches", 0);
+    }
+    /* The earlier events come first. */
+    tarn_status_event mine[TARN_STATUS_EVENTS];
+    int count = status->events < TARN_STATUS_EVENTS ? status->events : TARN_STATUS_EVENTS;
+    for (int i = 0; i < count; i++) mine[i] = status->event[(status->events - count + i) % TARN_STATUS_EVENTS];
+    status->events = 0;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(json, "events"))
+    {
+        tarn_run_status_event(status, text_of(item, "what"), (int)number_of(item, "rank", -1),
+                              number_of(item, "step", -1), text_of(item, "message"));
+        tarn_status_event *event = &status->event[(status->events - 1) % TARN_STATUS_EVENTS];
+        snprintf(event->time, sizeof event->time, "%s", text_of(item, "time"));
+    }
+    for (int i = 0; i < count; i++) status->event[status->events++ % TARN_STATUS_EVENTS] = mine[i];
+}
+
+tarn_status_claim tarn_run_status_claim(tarn_run_status *status, const char *path, char *problem, size_t size)
+{
+    if (strlen(path) + 8 > sizeof status->path) {
+        snprintf(problem, size, "%s: too long a name", path);
+        return TARN_STATUS_BROKEN;
+    }
+    int lock = lock_file(path), error = errno;
+    cJSON *json = read_json(path);
+    if (lock < 0 && error == EWOULDBLOCK) {
+        snprintf(problem, size,
+                 "%s: another tarn run supervises this run: process %d on %s, since %s; stop that one first, or give "
+                 "this run another checkpoint directory",
+                 path, (int)number_of(json, "pid", 0), text_of(json, "host"), text_of(json, "started"));
+        cJSON_Delete(json);
+        return TARN_STATUS_HELD;
+    }
+    if (lock < 0) {
+        snprintf(problem, size, "%s: %s", path, strerror(error));
+        cJSON_Delete(json);
+        return TARN_STATUS_BROKEN;
+    }
+    if (json) inherit(status, json);
+    cJSON_Delete(json);
+    if (status->lock >= 0) close(status->lock);
+    status->lock = lock;
+    snprintf(status->path, sizeof status->path, "%s", path);
+    return TARN_STATUS_CLAIMED;
+}
+
+/* ---- writing -----------------------------------------------------------------------------------------------------
+ */
+
+static cJSON *to_json(const tarn_run_status *status)
+{
+    cJSON *json = cJSON_CreateObject();
+    char host[256] = "", now[32];
+    gethostname(host, sizeof host - 1);
+    now_text(now);
+    cJSON_AddNumberToObject(json, "format", FORMAT);
+    cJSON_AddStringToObject(json, "state", status->state);
+    cJSON_AddStringToObject(json, "reason", status->reason);
+    if (status->exit_code >= 0)
+        cJSON_AddNumberToObject(json, "exit_code", status->exit_code);
+    else
+        cJSON_AddNullToObject(json, "exit_code");
+    cJSON_AddNumberToObject(json, "pid", getpid());
+    cJSON_AddStringToObject(json, "host", host);
+    cJSON_AddStringToObject(json, "started", status->started);
+    cJSON_AddStringToObject(json, "updated", now);
+    cJSON *program = cJSON_AddArrayToObject(json, "program");
+    for (char *const *word = status->program; word && *word; word++)
+        cJSON_AddItemToArray(program, cJSON_CreateString(*word));
+    cJSON_AddNumberToObject(json, "ranks", status->ranks);
+    cJSON_AddNumberToObject(json, "wanted_ranks", status->wanted_ranks);
+    cJSON_AddStringToObject(json, "hosts", status->hosts);
+    cJSON_AddNumberToObject(json, "step", (double)status->step);
+    cJSON_AddNumberToObject(json, "highest_step", (double)status->highest);
+    cJSON_AddNumberToObject(json, "saved_step", (double)status->saved);
+    cJSON_AddNumberToObject(json, "launches", status->launches);
+    cJSON_AddNumberToObject(json, "restarts", status->restarts);
+    cJSON_AddNumberToObject(json, "stalled", status->stalled);
+    cJSON_AddStringToObject(json, "workspace", status->workspace);
+    cJSON *events = cJSON_AddArrayToObject(json, "events");
+    int count = status->events < TARN_STATUS_EVENTS ? status->events : TARN_STATUS_EVENTS;
+    for (int i = status->events - count; i < status->events; i++) {
+        const tarn_status_event *event = &status->event[i % TARN_STATUS_EVENTS];
+        cJSON *item = cJSON_CreateObject();
+        cJSON_AddStringToObject(item, "time", event->time);
+        cJSON_AddStringToObject(item, "what", event->what);
+        if (event->rank >= 0) cJSON_AddNumberToObject(item, "rank", event->rank);
+        if (event->step >= 0) cJSON_AddNumberToObject(item, "step", (double)event->step);
+        cJSON_AddStringToObject(item, "message", event->message);
+        cJSON_AddItemToArray(events, item);
+    }
+    return json;
+}
+
+static bool write_all(int file, const char *text)
+{
+    for (size_t left = strlen(text); left;) {
+        ssize_t put = write(file, text, left);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return false;
+        text += put;
+        left -= (size_t)put;
+    }
+    return true;
+}
+
+static void sync_directory_of(const char *path)
+{
+    char copy[4096];
+    snprintf(copy, sizeof copy, "%s", path);
+    int directory = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0) return;
+    fsync(directory);
+    close(directory);
+}
+
+void tarn_run_status_write(tarn_run_status *status)
+{
+    if (!status->path[0]) return;
+    status->written = tarn_seconds();
+    char temporary[sizeof status->path + 8];
+    snprintf(temporary, sizeof temporary, "%s.tmp", status->path);
+    cJSON *json = to_json(status);
+    char *text = json ? cJSON_Print(json) : NULL;
+    cJSON_Delete(json);
+    unlink(temporary);
+    int file = text ? open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644) : -1;
+    bool written = file >= 0 && !flock(file, LOCK_EX | LOCK_NB) && write_all(file, text) && write_all(file, "\n") &&
+                   !fsync(file) && !rename(temporary, status->path);
+    int error = errno;
+    cJSON_free(text);
+    if (written) {
+        sync_directory_of(status->path);
+        if (status->lock >= 0) close(status->lock);
+        status->lock = file;
+        return;
+    }
+    if (file >= 0) close(file);
+    unlink(temporary);
+    if (!status->complained)
+        fprintf(stderr, "tarn run: the status file %s cannot be written: %s; the run goes on without it\n",
+                status->path, strerror(error));
+    status->complained = true;
+}
+
+void tarn_run_status_end(tarn_run_status *status)
+{
+    tarn_run_status_write(status);
+    if (status->lock >= 0) close(status->lock);
+    status->lock = -1;
+}

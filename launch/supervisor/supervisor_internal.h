@@ -1,0 +1,46 @@
+/* supervisor_internal.h - what the parts of the supervisor's loop share. */
+#ifndef TARN_SUPERVISOR_INTERNAL_H
+#define TARN_SUPERVISOR_INTERNAL_H
+
+#include "launch/supervisor/hosts.h"
+#include "launch/supervisor/hub.h"
+#include "launch/supervisor/job.h"
+#include "launch/supervisor/policy.h"
+#include "launch/supervisor/status.h"
+#include "launch/supervisor/supervisor.h"
+#include "launch/supervisor/workspace.h"
+
+typedef struct tarn_supervisor {
+    const tarn_run_request *request;
+    tarn_hub hub;
+    tarn_policy policy;
+    tarn_run_status status;
+    tarn_hosts hosts;
+    tarn_workspace workspace;
+    tarn_job job;
+    int signals; /* signalfd */
+    int wanted, ranks;
+    bool use_hosts;
+    bool begun;                   /* a launch has begun to train: restarts are resumes */
+    bool stop_asked, kill_asked;  /* by signals to the supervisor */
+    double stop_asked_at;
+    char stop_signal[32];
+    char place[8192]; /* mpirun's --host argument */
+    char why[TARN_HUB_MESSAGE + 1024]; /* how the last launch ended, a sentence without a full stop */
+    bool held;        /* another supervisor has the status file: why says who */
+} tarn_supervisor;
+
+/* "tarn run: ..." on stderr. */
+void tarn_supervisor_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Serves the channel, signals and children for at most `milliseconds`. */
+void tarn_supervisor_serve(tarn_supervisor *supervisor, int milliseconds);
+/* Brings the status file up to date and writes it. */
+void tarn_supervisor_tell(tarn_supervisor *supervisor, const char *state);
+/* Takes over what a supervisor before left in the status file just claimed. */
+void tarn_supervisor_inherit(tarn_supervisor *supervisor);
+/* Reads the hosts anew and starts their probes; false (and says why) when the file cannot be read. */
+bool tarn_supervisor_look_for_hosts(tarn_supervisor *supervisor);
+/* One launch: starts the processes, watches, and returns when none is left. */
+tarn_outcome tarn_supervisor_launch(tarn_supervisor *supervisor);
+
+#endif
