@@ -32,9 +32,11 @@ static void print_help(void)
         "  --status FILE        the status file [supervisor.json in the checkpoint directory]\n"
         "  --mpirun COMMAND     [mpirun]\n"
         "  --mpi-option OPTION  one more option of mpirun, with its value; may be repeated\n\n"
-        "SIGTERM, SIGINT, SIGHUP and SIGUSR1 to tarn run save a last checkpoint and end the run with 75: start it again "
+        "SIGTERM, SIGINT, SIGHUP and SIGUSR1 to tarn run save a last checkpoint and end the run with 75: start it "
+        "again "
         "with the\n"
-        "same command to go on. A second SIGINT kills the ranks. Exit codes: 0 finished, 75 stopped and to be resumed,\n"
+        "same command to go on. A second SIGINT kills the ranks. Exit codes: 0 finished, 75 stopped and to be "
+        "resumed,\n"
         "2 what was written is wrong (the program ended with 2 before its first step), 1 gave up, saying why.\n\n"
         "examples:\n"
         "  tarn run -n 4 -- tarn train run.yaml\n"
@@ -113,7 +115,8 @@ static int parse(tarn_run_request *request, const char **mpi_options, int argc, 
     for (; i < argc && strcmp(argv[i], "--"); i++) {
         const char *option = argv[i];
         if (option[0] != '-') break; /* the program, without -- */
-        bool known = false, good = i + 1 < argc && take_option(request, mpi_options, &mpi_count, option, argv[i + 1], &known);
+        bool known = false,
+             good = i + 1 < argc && take_option(request, mpi_options, &mpi_count, option, argv[i + 1], &known);
         if (!good && i + 1 < argc && !known) return wrong("no such option", option);
         if (!good) return wrong(i + 1 < argc ? argv[i + 1] : "its value is missing", option);
         i++;

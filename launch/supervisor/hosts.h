@@ -21,8 +21,8 @@ typedef struct tarn_host {
     char name[256];
     int slots;
     bool local, answers;
-    pid_t probe;         /* the agent at work, 0 none */
-    double rests_until;  /* tarn_seconds, 0 */
+    pid_t probe;           /* the agent at work, 0 none */
+    double rests_until;    /* tarn_seconds, 0 */
     int first_rank, ranks; /* of the launch */
 } tarn_host;
 

@@ -229,8 +229,7 @@ static bool take_line(tarn_hub *hub, tarn_hub_connection *connection, char *line
         raise_to(&hub->reached, value);
     } else if (!strcmp(word, "stopping")) {
         /* A spot notice says more than "supervisor" or "signal", whichever rank is heard first. */
-        if (!hub->stopping[0] || !strncmp(line, "spot ", 5))
-            snprintf(hub->stopping, sizeof hub->stopping, "%s", line);
+        if (!hub->stopping[0] || !strncmp(line, "spot ", 5)) snprintf(hub->stopping, sizeof hub->stopping, "%s", line);
     } else if (!strcmp(word, "stack")) {
         add_stack(rank, line);
     } else if (!strcmp(word, "failed")) {
@@ -312,7 +311,8 @@ static bool take_lines(tarn_hub *hub, tarn_hub_connection *connection)
  * without end keeps the others waiting. */
 static bool read_some(tarn_hub *hub, tarn_hub_connection *connection)
 {
-    ssize_t got = recv(connection->file, connection->line + connection->used, LINE - 1 - connection->used, MSG_DONTWAIT);
+    ssize_t got =
+        recv(connection->file, connection->line + connection->used, LINE - 1 - connection->used, MSG_DONTWAIT);
     if (got < 0) return errno == EAGAIN || errno == EINTR;
     if (!got) return false;
     connection->used += (size_t)got;

@@ -80,10 +80,10 @@ static bool begins(const char *text, const char *prefix)
  * themselves for its. */
 static bool of_an_outer_launch(const char *variable, bool inside_mpi, bool direct)
 {
-    static const char *const always[] = {"PMI_", "OMPI_COMM_WORLD_", "OMPI_UNIVERSE_SIZE=", "TARN_SUPERVISOR=",
-                                         "TARN_RUN=", "TARN_RESTARTED=", "TARN_HANG_SECONDS="};
-    static const char *const inside[] = {"OMPI_MCA_orte_", "OMPI_MCA_ess", "OMPI_MCA_pmix", "OMPI_FILE_LOCATION=",
-                                         "OMPI_NUM_APP_CTX=", "OMPI_ARGV=", "OMPI_COMMAND="};
+    static const char *const always[] = {"PMI_",      "OMPI_COMM_WORLD_", "OMPI_UNIVERSE_SIZE=", "TARN_SUPERVISOR=",
+                                         "TARN_RUN=", "TARN_LAUNCH=",     "TARN_RESTARTED=",     "TARN_HANG_SECONDS="};
+    static const char *const inside[] = {"OMPI_MCA_orte_",    "OMPI_MCA_ess", "OMPI_MCA_pmix", "OMPI_FILE_LOCATION=",
+                                         "OMPI_NUM_APP_CTX=", "OMPI_ARGV=",   "OMPI_COMMAND="};
     for (size_t i = 0; i < sizeof always / sizeof *always; i++)
         if (begins(variable, always[i])) return true;
     if (begins(variable, "PMIX_") && !begins(variable, "PMIX_MCA_")) return true;
@@ -105,7 +105,9 @@ static void make_environment(strings *list, const tarn_run_request *request, con
     bool inside_mpi = getenv("OMPI_COMM_WORLD_SIZE") != NULL;
     for (char **at = environ; *at; at++)
         if (!of_an_outer_launch(*at, inside_mpi, direct)) push(list, *at);
-    char seconds[32];
+    char seconds[32], launch[16];
+    snprintf(launch, sizeof launch, "%d", setup->launch);
+    push_pair(list, "TARN_LAUNCH", launch);
     snprintf(seconds, sizeof seconds, "%g", request->hang);
     push_pair(list, "TARN_SUPERVISOR", setup->address);
     push_pair(list, "TARN_RUN", workspace->name);
@@ -120,13 +122,11 @@ static void make_environment(strings *list, const tarn_run_request *request, con
     /* Other ranks' hosts make the same folders (hosts are prepared by their probe). */
     set_mpi(list, "OMPI_MCA_orte_tmpdir_base", "PRTE_MCA_prte_tmpdir_base", workspace->sessions);
     if (workspace->segments[0])
-        set_mpi(list, "OMPI_MCA_btl_vader_backing_directory", "OMPI_MCA_btl_sm_backing_directory",
-                workspace->segments);
+        set_mpi(list, "OMPI_MCA_btl_vader_backing_directory", "OMPI_MCA_btl_sm_backing_directory", workspace->segments);
     /* mpirun waits a second between the SIGTERM and the SIGKILL of the ranks it ends. They are ended only when the
      * launch is lost, and then every second counts. */
     set_mpi(list, "OMPI_MCA_odls_base_sigkill_timeout", "PRTE_MCA_odls_base_sigkill_timeout", "0");
-    if (setup->ranks > sysconf(_SC_NPROCESSORS_ONLN))
-        set_mpi(list, "OMPI_MCA_mpi_yield_when_idle", NULL, "1");
+    if (setup->ranks > sysconf(_SC_NPROCESSORS_ONLN)) set_mpi(list, "OMPI_MCA_mpi_yield_when_idle", NULL, "1");
     if (request->agent) set_mpi(list, "OMPI_MCA_plm_rsh_agent", "PRTE_MCA_plm_ssh_agent", request->agent);
 }
 

@@ -16,10 +16,10 @@
 #include "launch/supervisor/workspace.h"
 
 typedef struct tarn_job {
-    pid_t pid;     /* of mpirun or the program; 0 when none runs */
-    bool direct;   /* the program itself */
-    bool remote;   /* ranks on other hosts */
-    bool ended;    /* status is the launcher's wait status */
+    pid_t pid;   /* of mpirun or the program; 0 when none runs */
+    bool direct; /* the program itself */
+    bool remote; /* ranks on other hosts */
+    bool ended;  /* status is the launcher's wait status */
     int status;
     double stopped_since; /* tarn_seconds since the launcher is stopped, 0 when it is not */
 } tarn_job;
@@ -29,8 +29,9 @@ typedef struct tarn_job_setup {
     int ranks;
     const char *hosts;   /* mpirun's --host argument, NULL: this host, or what the batch system gives */
     const char *address; /* TARN_SUPERVISOR */
+    int launch;          /* number of the launch, from 1 */
     bool remote;
-    bool restarted;      /* a launch of this run has begun to train before */
+    bool restarted; /* a launch of this run has begun to train before */
 } tarn_job_setup;
 
 /* Starts it. 0, or the errno of what could not be started. */

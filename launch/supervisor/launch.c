@@ -30,7 +30,7 @@ typedef struct launch {
     bool hung;
     int hung_rank;
     char problem[TARN_HUB_MESSAGE]; /* of the hang */
-    char claim_problem[4608];
+    char claim_problem[TARN_HUB_MESSAGE];
     bool claim_failed;
 } launch;
 
@@ -116,7 +116,8 @@ static void save_stacks(launch *l)
         snprintf(path, sizeof path, "%.*s/stacks-%s-%d.txt",
                  (int)(strrchr(s->status.path, '/') ? strrchr(s->status.path, '/') - s->status.path : 0),
                  s->status.path, time_text, s->status.launches);
-        if (!strchr(s->status.path, '/')) snprintf(path, sizeof path, "stacks-%s-%d.txt", time_text, s->status.launches);
+        if (!strchr(s->status.path, '/'))
+            snprintf(path, sizeof path, "stacks-%s-%d.txt", time_text, s->status.launches);
         out = fopen(path, "we");
         if (!out) {
             tarn_supervisor_say("the stacks cannot be saved: %s: %s", path, strerror(errno));
@@ -129,10 +130,10 @@ static void save_stacks(launch *l)
         const tarn_hub_rank *rank = &s->hub.rank[i];
         fprintf(out, "\n==== rank %d, process %d on %s, step %" PRId64 ": %s\n", i, (int)rank->pid,
                 rank->known ? rank->host : "?", rank->step, rank->what);
-        fputs(rank->stacks           ? rank->stacks
-              : !rank->known         ? "(never joined)\n"
-              : !rank->connected     ? "(gone)\n"
-                                     : "(no answer)\n",
+        fputs(rank->stacks       ? rank->stacks
+              : !rank->known     ? "(never joined)\n"
+              : !rank->connected ? "(gone)\n"
+                                 : "(no answer)\n",
               out);
     }
     if (out == stderr) return;
@@ -206,8 +207,8 @@ static void say_who_was_lost(tarn_supervisor *s, char *out, size_t size)
     out[0] = 0;
     if (hub->first_lost == 0) return;
     const tarn_hub_rank *rank = &hub->rank[hub->first_lost_rank];
-    snprintf(out, size, "; the first to go was rank %d on %s at step %" PRId64 "%s%s%s", hub->first_lost_rank, rank->host,
-             rank->step, *rank->what ? " (" : "", rank->what, *rank->what ? ")" : "");
+    snprintf(out, size, "; the first to go was rank %d on %s at step %" PRId64 "%s%s%s", hub->first_lost_rank,
+             rank->host, rank->step, *rank->what ? " (" : "", rank->what, *rank->what ? ")" : "");
 }
 
 /* Exit codes the ranks announced: *code is the first that is not 0; true when all ranks announced one, or one announced
@@ -244,7 +245,7 @@ static void judge(launch *l, bool killed, tarn_outcome *out)
     tarn_supervisor *s = l->s;
     const tarn_job *job = &s->job;
     const char *launcher = job->direct ? "the program" : "mpirun";
-    char lost[512];
+    char lost[640];
     int code = 0, number = 0;
     say_who_was_lost(s, lost, sizeof lost);
     const tarn_hub_rank *failed = first_failed(&s->hub, &number);
@@ -277,7 +278,8 @@ static void judge(launch *l, bool killed, tarn_outcome *out)
         snprintf(s->why, sizeof s->why, "killed%s", lost);
     }
     if (failed && out->end != TARN_END_HUNG && !(out->end == TARN_END_EXIT && out->number == 75)) {
-        if (out->end != TARN_END_EXIT || out->number == 0 || out->number > 2) out->number = exit_code_of(failed->status);
+        if (out->end != TARN_END_EXIT || out->number == 0 || out->number > 2)
+            out->number = exit_code_of(failed->status);
         out->end = TARN_END_EXIT;
         snprintf(s->why, sizeof s->why, "rank %d on %s, step %" PRId64 ": %s (%s error, exit code %d)", number,
                  failed->host, failed->step, failed->message, failed->status, out->number);
@@ -378,6 +380,7 @@ static bool start(launch *l)
     tarn_job_setup setup = {.ranks = s->ranks,
                             .hosts = s->use_hosts ? s->place : NULL,
                             .address = address,
+                            .launch = s->status.launches,
                             .remote = remote,
                             .restarted = s->begun};
     int error = tarn_job_start(&s->job, s->request, &setup, &s->workspace);
@@ -413,7 +416,7 @@ tarn_outcome tarn_supervisor_launch(tarn_supervisor *s)
         if (!s->job.ended) killed = must_die(&l, now);
     }
     tarn_job_kill(&s->job, s->hub.token); /* also what a launcher that ended by itself left behind */
-    tarn_hub_serve(&s->hub, -1, 0); /* the last words */
+    tarn_hub_serve(&s->hub, -1, 0);       /* the last words */
     follow(&l, tarn_seconds() + CLAIM_SECONDS);
     if (s->held) {
         snprintf(s->why, sizeof s->why, "%s", l.claim_problem);

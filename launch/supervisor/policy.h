@@ -26,11 +26,11 @@ typedef enum tarn_end {
 typedef struct tarn_outcome {
     tarn_end end;
     int number;
-    bool stop_asked;      /* by a signal to the supervisor */
-    bool regrow_asked;    /* by the supervisor, to start with more ranks */
-    bool own_host_leaves; /* a spot notice names the supervisor's host */
-    bool directory_busy;  /* another run still holds the checkpoint directory */
-    bool older_checkpoint;   /* there is one before that of `resumed` */
+    bool stop_asked;          /* by a signal to the supervisor */
+    bool regrow_asked;        /* by the supervisor, to start with more ranks */
+    bool own_host_leaves;     /* a spot notice names the supervisor's host */
+    bool directory_busy;      /* another run still holds the checkpoint directory */
+    bool older_checkpoint;    /* there is one before that of `resumed` */
     int64_t resumed, reached; /* steps, -1 when none was told */
 } tarn_outcome;
 
@@ -40,13 +40,13 @@ typedef struct tarn_policy {
     int max_stalled;      /* 0: no limit */
     double first_backoff; /* seconds */
     /* kept from launch to launch, and by the status file from supervisor to supervisor */
-    int64_t highest;      /* step ever reached, -1 before */
+    int64_t highest; /* step ever reached, -1 before */
     int restarts, stalled;
     /* kept from launch to launch */
-    bool restarted;       /* the launch that ended was a restart */
-    double backoff;       /* of the last failure, 0 after progress */
-    double busy_seconds;  /* waited for another run's directory, in a row */
-    int64_t failed_from;  /* checkpoint the last failures resumed from, -1 none */
+    bool restarted;      /* the launch that ended was a restart */
+    double backoff;      /* of the last failure, 0 after progress */
+    double busy_seconds; /* waited for another run's directory, in a row */
+    int64_t failed_from; /* checkpoint the last failures resumed from, -1 none */
     int failures_from;
     int64_t put_aside, put_aside_highest; /* the last quarantine: its step and the highest step then; -1 none */
 } tarn_policy;

@@ -1,8 +1,8 @@
 /* status.h - the status file: what the supervisor does, for people, for programs, and for the next supervisor.
  *
  * JSON. "state": starting, running, restarting, waiting, stopping, finished, stopped, failed; "reason" of the end;
- * ranks, hosts, step, highest_step, saved_step, restarts, stalled; "events", the last of them, each with time, what, rank,
- * step, message.
+ * ranks, hosts, step, highest_step, saved_step, restarts, stalled; "events", the last of them, each with time, what,
+ * rank, step, message.
  *
  * Invariants
  *  1. The file is whole at any moment: temporary file, fsync, rename.
@@ -31,8 +31,8 @@ typedef struct tarn_run_status {
     int lock;        /* the file of `path`, -1 */
     bool complained;
     int inherited_stalled, inherited_restarts; /* of one that was killed */
-    bool inherited, inherited_killed; /* a supervisor before left a file; and it did not end by itself */
-    double written; /* tarn_seconds */
+    bool inherited, inherited_killed;          /* a supervisor before left a file; and it did not end by itself */
+    double written;                            /* tarn_seconds */
     char started[32], state[16], reason[2048], hosts[1024], workspace[64], earlier_workspace[64];
     int ranks, wanted_ranks, restarts, stalled, launches, exit_code; /* exit_code -1: not ended */
     int64_t step, highest, saved;

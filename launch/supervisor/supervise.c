@@ -133,8 +133,8 @@ static void host_command(const tarn_supervisor *s, bool last, char *out, size_t 
     int base = (int)(strlen(w->sessions) - strlen(w->name));
     size_t used = 0;
     if (*old && strcmp(old, w->name) && !strchr(old, '/') && !strncmp(old, "tarn-run-", 9))
-        used = (size_t)snprintf(out, size, "rm -rf '%.*s%s'/*.* '/dev/shm/%s'/*.*; rmdir '%.*s%s' '/dev/shm/%s'; ", base,
-                                w->sessions, old, old, base, w->sessions, old, old);
+        used = (size_t)snprintf(out, size, "rm -rf '%.*s%s'/*.* '/dev/shm/%s'/*.*; rmdir '%.*s%s' '/dev/shm/%s'; ",
+                                base, w->sessions, old, old, base, w->sessions, old, old);
     used += (size_t)snprintf(out + used, size - used, "rm -rf '%s'/*.* '/dev/shm/%s'/*.*; ", w->sessions, w->name);
     if (last)
         snprintf(out + used, size - used, "rmdir '%s' '/dev/shm/%s'", w->sessions, w->name);
@@ -180,8 +180,8 @@ static bool find_room(tarn_supervisor *s)
         int slots = tarn_hosts_slots(&s->hosts, now);
         if (s->stop_asked) return false;
         if (slots >= s->request->min_ranks) {
-            s->ranks = tarn_hosts_assign(&s->hosts, slots < s->wanted ? slots : s->wanted, now, s->place,
-                                         sizeof s->place);
+            s->ranks =
+                tarn_hosts_assign(&s->hosts, slots < s->wanted ? slots : s->wanted, now, s->place, sizeof s->place);
             if (s->ranks < s->wanted)
                 tarn_supervisor_say("room for %d of %d ranks: going on with those", s->ranks, s->wanted);
             return s->ranks > 0;
@@ -256,7 +256,8 @@ static int prepare(tarn_supervisor *s)
         tarn_supervisor_inherit(s);
     }
     const char *what;
-    if (!tarn_workspace_open(&s->workspace, &what)) return refuse("no folder can be made in %s: %s", what, strerror(errno));
+    if (!tarn_workspace_open(&s->workspace, &what))
+        return refuse("no folder can be made in %s: %s", what, strerror(errno));
     /* Batch systems give mpirun hosts of their own. */
     const char *nodes = getenv("SLURM_JOB_NUM_NODES");
     bool many = remote || (nodes && atoi(nodes) > 1) || getenv("PBS_NODEFILE") || getenv("LSB_HOSTS");
@@ -289,8 +290,10 @@ static void put_aside(tarn_supervisor *s, int64_t step)
                  "(quarantined-*) and the run goes on from the one before",
                  step);
     else
-        snprintf(message, sizeof message, "the checkpoint of step %" PRId64 " stays, though the run keeps failing from "
-                 "it: %s", step, problem.text);
+        snprintf(message, sizeof message,
+                 "the checkpoint of step %" PRId64 " stays, though the run keeps failing from "
+                 "it: %s",
+                 step, problem.text);
     tarn_supervisor_say("%s", message);
     tarn_run_status_event(&s->status, "quarantine", -1, step, message);
 }
@@ -345,9 +348,8 @@ static int run(tarn_supervisor *s)
         if (outcome.resumed > 0) outcome.older_checkpoint = has_older_checkpoint(s, outcome.resumed);
         tarn_decision decision = tarn_policy_decide(&s->policy, &outcome);
         if (decision.action == TARN_END_RUN) return end_run(s, &decision, &outcome);
-        const char *reason = s->hub.stopping[0] && outcome.end == TARN_END_EXIT && outcome.number == STOPPED
-                                 ? s->hub.stopping
-                                 : s->why;
+        const char *reason =
+            s->hub.stopping[0] && outcome.end == TARN_END_EXIT && outcome.number == STOPPED ? s->hub.stopping : s->why;
         tarn_run_status_event(&s->status, decision.word, s->hub.first_lost > 0 ? s->hub.first_lost_rank : -1,
                               outcome.reached, reason);
         if (decision.action == TARN_QUARANTINE_AND_RESTART) put_aside(s, outcome.resumed);
@@ -357,8 +359,10 @@ static int run(tarn_supervisor *s)
             tarn_supervisor_say("%s: %s; starting again", decision.word, reason);
         tarn_supervisor_tell(s, "restarting");
         if (!wait_for(s, decision.delay))
-            return finish(s, STOPPED, "stopped", "stopped (%s) between two launches; start again with the same command "
-                          "to go on", s->stop_signal);
+            return finish(s, STOPPED, "stopped",
+                          "stopped (%s) between two launches; start again with the same command "
+                          "to go on",
+                          s->stop_signal);
     }
 }
 

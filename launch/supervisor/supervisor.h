@@ -14,10 +14,10 @@ typedef struct tarn_run_request {
     int min_ranks;            /* fewer are not started */
     double hang, start_limit; /* seconds, 0: no limit */
     double grace, backoff, regrow;
-    const char *hostfile, *hosts; /* at most one of the two; NULL */
-    const char *agent;            /* remote shell, NULL: Open MPI's own choice */
-    const char *status;           /* NULL: supervisor.json in the checkpoint directory */
-    const char *mpirun;           /* command, "mpirun" */
+    const char *hostfile, *hosts;   /* at most one of the two; NULL */
+    const char *agent;              /* remote shell, NULL: Open MPI's own choice */
+    const char *status;             /* NULL: supervisor.json in the checkpoint directory */
+    const char *mpirun;             /* command, "mpirun" */
     const char *const *mpi_options; /* more options of mpirun, NULL at the end */
     char *const *program;           /* program and arguments, NULL at the end */
 } tarn_run_request;

@@ -21,13 +21,13 @@ typedef struct tarn_supervisor {
     int signals; /* signalfd */
     int wanted, ranks;
     bool use_hosts;
-    bool begun;                   /* a launch has begun to train: restarts are resumes */
-    bool stop_asked, kill_asked;  /* by signals to the supervisor */
+    bool begun;                  /* a launch has begun to train: restarts are resumes */
+    bool stop_asked, kill_asked; /* by signals to the supervisor */
     double stop_asked_at;
     char stop_signal[32];
-    char place[8192]; /* mpirun's --host argument */
+    char place[8192];                  /* mpirun's --host argument */
     char why[TARN_HUB_MESSAGE + 1024]; /* how the last launch ended, a sentence without a full stop */
-    bool held;        /* another supervisor has the status file: why says who */
+    bool held;                         /* another supervisor has the status file: why says who */
 } tarn_supervisor;
 
 /* "tarn run: ..." on stderr. */

@@ -22,9 +22,9 @@ typedef enum tarn_watch_verdict {
 } tarn_watch_verdict;
 
 typedef struct tarn_watch_limits {
-    double hang, start; /* seconds; 0: no limit */
+    double hang, start;  /* seconds; 0: no limit */
     double step_seconds; /* median step, 0 unknown */
-    double started;     /* tarn_seconds of the launch */
+    double started;      /* tarn_seconds of the launch */
 } tarn_watch_limits;
 
 /* What is wrong at time `now`; *rank is the lowest rank concerned (-1: none), message names all of them (a sentence
