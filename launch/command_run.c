@@ -45,9 +45,9 @@ static void print_help(void)
         "  tarn run -n 8 --mpi-option '--mca btl_tcp_if_include eth0' --host a:4,b:4 -- tarn train run.yaml\n");
 }
 
-static int wrong(const char *problem, const char *option)
+static int wrong(const char *option, const char *problem, const char *more)
 {
-    fprintf(stderr, "tarn run: %s%s%s: see tarn run --help\n", option, *option ? ": " : "", problem);
+    fprintf(stderr, "tarn run: %s%s%s%s; see tarn run --help\n", option, *option ? ": " : "", problem, more);
     return WRONG;
 }
 
@@ -115,15 +115,16 @@ static int parse(tarn_run_request *request, const char **mpi_options, int argc, 
     for (; i < argc && strcmp(argv[i], "--"); i++) {
         const char *option = argv[i];
         if (option[0] != '-') break; /* the program, without -- */
-        bool known = false,
-             good = i + 1 < argc && take_option(request, mpi_options, &mpi_count, option, argv[i + 1], &known);
-        if (!good && i + 1 < argc && !known) return wrong("no such option", option);
-        if (!good) return wrong(i + 1 < argc ? argv[i + 1] : "its value is missing", option);
+        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+        bool known = false, good = take_option(request, mpi_options, &mpi_count, option, value ? value : "", &known);
+        if (!known) return wrong(option, "no such option", "");
+        if (!value) return wrong(option, "its value is missing", "");
+        if (!good) return wrong(option, value, " is no value for it");
         i++;
     }
     if (i < argc && !strcmp(argv[i], "--")) i++;
-    if (i >= argc) return wrong("what is to be run is missing: tarn run -n 2 -- tarn train run.yaml", "");
-    if (request->hosts && request->hostfile) return wrong("give one of --host and -hostfile", "");
+    if (i >= argc) return wrong("", "what is to be run is missing", ": tarn run -n 2 -- tarn train run.yaml");
+    if (request->hosts && request->hostfile) return wrong("", "give one of --host and -hostfile", "");
     request->program = argv + i;
     return 0;
 }

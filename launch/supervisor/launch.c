@@ -18,15 +18,15 @@
 #include <time.h>
 #include <unistd.h>
 
-static const double LOST_GRACE = 0.5, FAILED_GRACE = 10, STACK_SECONDS = 3, SILENT_STOP = 3, STATUS_SECONDS = 5,
-                    ASLEEP = 2, CLAIM_SECONDS = 1;
+static const double LOST_GRACE = 0.5, FAILED_GRACE = 10, GONE_GRACE = 2, STACK_SECONDS = 3, SILENT_STOP = 3,
+                    STATUS_SECONDS = 5, ASLEEP = 2, CLAIM_SECONDS = 1;
 enum { TICK = 100 }; /* milliseconds between looks when nothing happens */
 
 typedef struct launch {
     tarn_supervisor *s;
     double started, killed_at, claim_tried, regrow_looked;
     bool stop_sent, signalled, regrow, looking;
-    double stop_sent_at, collecting_until, done_at;
+    double stop_sent_at, collecting_until, done_at, gone_at;
     bool hung;
     int hung_rank;
     char problem[TARN_HUB_MESSAGE]; /* of the hang */
@@ -62,8 +62,10 @@ static void claim_status(launch *l, double now)
 static void follow(launch *l, double now)
 {
     tarn_supervisor *s = l->s;
-    if (s->hub.resumed >= 0) s->begun = true;
+    bool begins = !s->begun && s->hub.resumed >= 0;
+    s->begun = s->begun || begins;
     claim_status(l, now);
+    if (begins) tarn_supervisor_tell(s, NULL);
     bool moved = s->hub.reached > s->status.step || s->hub.saved > s->status.saved;
     if (moved && now - s->status.written > STATUS_SECONDS) tarn_supervisor_tell(s, NULL);
 }
@@ -317,6 +319,20 @@ static bool all_said_bye(const tarn_hub *hub)
     return hub->rank_count > 0;
 }
 
+/* All ranks said bye. Their processes may still have something to do, which is the program's matter for as long as a
+ * start may take; a launcher without ranks has nothing (it waits for children of theirs that hold their output). */
+static bool must_end(launch *l, double now)
+{
+    tarn_supervisor *s = l->s;
+    bool there = s->job.remote;
+    for (int i = 0; i < s->hub.rank_count && !there; i++) there = tarn_process_names(s->hub.rank[i].pid, s->hub.token);
+    if (there) l->gone_at = 0;
+    if (!there && l->gone_at == 0) l->gone_at = now;
+    if (l->done_at == 0) l->done_at = now;
+    if (!there) return now - l->gone_at > GONE_GRACE;
+    return s->request->start_limit > 0 && now - l->done_at > s->request->start_limit;
+}
+
 /* Time to kill the launch, and says why where nobody else has. */
 static bool must_die(launch *l, double now)
 {
@@ -334,10 +350,7 @@ static bool must_die(launch *l, double now)
     int number;
     const tarn_hub_rank *failed = first_failed(hub, &number);
     if (failed && now - failed->failed_at > FAILED_GRACE) return true;
-    if (all_said_bye(hub)) {
-        if (l->done_at == 0) l->done_at = now;
-        return hang > 0 && now - l->done_at > hang;
-    }
+    if (all_said_bye(hub)) return must_end(l, now);
     if (l->hung) {
         if (now < l->collecting_until && !all_stacks(hub)) return false;
         save_stacks(l);

@@ -101,6 +101,7 @@ static void inherit(tarn_run_status *status, const cJSON *json)
     snprintf(status->earlier_workspace, sizeof status->earlier_workspace, "%s", text_of(json, "workspace"));
     if (!ended) {
         /* Killed: this one goes on where that one was. */
+        status->inherited_begun = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "begun"));
         status->inherited_stalled = (int)number_of(json, "stalled", 0);
         status->inherited_restarts = (int)number_of(json, "restarts", 0);
         status->launches += (int)number_of(json, "launches", 0);
@@ -179,6 +180,7 @@ static cJSON *to_json(const tarn_run_status *status)
     cJSON_AddNumberToObject(json, "step", (double)status->step);
     cJSON_AddNumberToObject(json, "highest_step", (double)status->highest);
     cJSON_AddNumberToObject(json, "saved_step", (double)status->saved);
+    cJSON_AddBoolToObject(json, "begun", status->begun);
     cJSON_AddNumberToObject(json, "launches", status->launches);
     cJSON_AddNumberToObject(json, "restarts", status->restarts);
     cJSON_AddNumberToObject(json, "stalled", status->stalled);

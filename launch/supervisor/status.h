@@ -31,8 +31,10 @@ typedef struct tarn_run_status {
     int lock;        /* the file of `path`, -1 */
     bool complained;
     int inherited_stalled, inherited_restarts; /* of one that was killed */
-    bool inherited, inherited_killed;          /* a supervisor before left a file; and it did not end by itself */
-    double written;                            /* tarn_seconds */
+    bool begun;                                /* a launch has begun to train: what follows are resumes */
+    bool inherited, inherited_killed,
+        inherited_begun; /* a supervisor before left a file; and it did not end by itself */
+    double written;      /* tarn_seconds */
     char started[32], state[16], reason[2048], hosts[1024], workspace[64], earlier_workspace[64];
     int ranks, wanted_ranks, restarts, stalled, launches, exit_code; /* exit_code -1: not ended */
     int64_t step, highest, saved;

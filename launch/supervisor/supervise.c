@@ -37,6 +37,7 @@ void tarn_supervisor_tell(tarn_supervisor *s, const char *state)
     if (s->hub.reached > status->step) status->step = s->hub.reached;
     if (s->hub.saved > status->saved) status->saved = s->hub.saved;
     status->highest = s->policy.highest > s->hub.reached ? s->policy.highest : s->hub.reached;
+    status->begun = s->begun;
     status->restarts = s->policy.restarts;
     status->stalled = s->policy.stalled;
     status->wanted_ranks = s->wanted;
@@ -53,7 +54,7 @@ void tarn_supervisor_inherit(tarn_supervisor *s)
     s->policy.restarted = true;
     s->policy.stalled += status->inherited_stalled;
     s->policy.restarts += status->inherited_restarts;
-    s->begun = s->begun || status->saved >= 0;
+    s->begun = s->begun || status->inherited_begun;
 }
 
 /* ---- signals and children ------------------------------------------------------------------------------------------

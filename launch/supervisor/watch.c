@@ -101,7 +101,7 @@ tarn_watch_verdict tarn_watch(const tarn_hub_rank *ranks, int count, const tarn_
     for (int i = 0; i < count; i++) {
         if (!there(&ranks[i])) continue;
         if (*rank < 0) *rank = i;
-        name_rank(&s, &ranks[i], i, now - ranks[i].moved, "waits for others");
+        name_rank(&s, &ranks[i], i, now - ranks[i].moved, "waiting for others");
     }
     end_sentence(&s);
     return TARN_WATCH_DEADLOCK;
