@@ -206,20 +206,28 @@ Test(spot, the_budget_warns_once_when_step_and_two_saves_do_not_fit)
     cr_assert_eq(tarn_init(&context, NULL, NULL), TARN_OK);
     tarn_set_log(context, count_warnings, NULL);
     tarn_spot spot = {.context = context, .keeps_budget = true, .grace = 10, .save_seconds = -1};
-    tarn_spot_step_done(&spot, 100); /* warming up, and nothing is known about saves */
-    tarn_spot_save_done(&spot, 2);
-    for (int i = 0; i < 10; i++) tarn_spot_step_done(&spot, 1.9); /* 1.9 + 2 * 2 <= 0.6 * 10 */
+    tarn_spot_step_done(&spot, 100, 0); /* warming up, and nothing is known about saves */
+    tarn_spot_budget_start(&spot, 2);
+    for (int i = 0; i < 10; i++) tarn_spot_step_done(&spot, 1.9, 0); /* 1.9 + 2 * 2 <= 0.6 * 10 */
     cr_expect_eq(warnings, 0);
-    tarn_spot_step_done(&spot, 2.1);
+    tarn_spot_step_done(&spot, 2.1, 0);
     cr_expect_eq(warnings, 1);
-    tarn_spot_step_done(&spot, 5);
-    tarn_spot_save_done(&spot, 50);
+    tarn_spot_step_done(&spot, 5, 50);
     cr_expect_eq(warnings, 1);
-    tarn_spot saves = {.context = context, .keeps_budget = true, .grace = 10, .save_seconds = -1};
-    tarn_spot_save_done(&saves, 3.1);
+    /* a real checkpoint that takes longer than the probe said, and one that is faster than it said */
+    tarn_spot slow = {.context = context, .keeps_budget = true, .grace = 10, .save_seconds = 1};
+    tarn_spot_step_done(&slow, 1, 3.1);
     cr_expect_eq(warnings, 2);
-    tarn_spot_step_done(NULL, 1);
-    tarn_spot_save_done(NULL, 1);
+    tarn_spot fast = {.context = context, .keeps_budget = true, .grace = 10, .save_seconds = 3};
+    for (int i = 0; i < 10; i++) tarn_spot_step_done(&fast, 1, 0.5);
+    cr_expect_eq(warnings, 2);
+    /* the probe alone */
+    tarn_spot probed = {.context = context, .keeps_budget = true, .grace = 10};
+    tarn_spot_budget_start(&probed, 3.1);
+    cr_expect_eq(warnings, 3);
+    tarn_spot elsewhere = {.context = context, .grace = 10, .save_seconds = 100};
+    tarn_spot_step_done(&elsewhere, 100, 100);
+    cr_expect_eq(warnings, 3);
     tarn_exit(context);
 }
 

@@ -244,7 +244,9 @@ tarn_status tarn_trainer_end_step(tarn_trainer *trainer)
         status = apply_update(trainer, gradient, sum_of_squares);
         if (!status) status = tarn_trainer_after_update(trainer);
     }
-    if (!status) tarn_spot_step_done(trainer->spot, trainer->progress.step_seconds);
+    if (!status && trainer->spot)
+        tarn_spot_step_done(trainer->spot, trainer->progress.step_seconds,
+                            tarn_checkpoint_persist_seconds(trainer->store));
     trainer->status = status;
     return status;
 }

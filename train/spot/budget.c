@@ -6,8 +6,8 @@
  *
  * A checkpoint's time is measured at the start, before any was written: the state itself (zeros could be compressed or
  * left out by the file system) is hashed, written and synced once to a file in the checkpoint directory that is removed
- * at once. Of large states only the beginning is written, so that the start is not held up. Later the real checkpoints
- * are measured.
+ * at once. Of large states only the beginning is written, so that the start is not held up. Later the time of the last
+ * real checkpoint takes its place.
  */
 #include "train/spot/spot_internal.h"
 #include "train/trainer.h"
@@ -109,16 +109,16 @@ static void warn_when_too_long(tarn_spot *spot)
         spot->grace, SHARE_OF_GRACE * spot->grace, spot->step_seconds, spot->save_seconds, needed);
 }
 
-void tarn_spot_step_done(tarn_spot *spot, double step_seconds)
+void tarn_spot_budget_start(tarn_spot *spot, double save_seconds)
 {
-    if (!spot || !spot->keeps_budget || spot->warned) return;
-    if (spot->steps++ >= WARM_UP_STEPS && step_seconds > spot->step_seconds) spot->step_seconds = step_seconds;
+    spot->save_seconds = save_seconds;
     warn_when_too_long(spot);
 }
 
-void tarn_spot_save_done(tarn_spot *spot, double save_seconds)
+void tarn_spot_step_done(tarn_spot *spot, double step_seconds, double persist_seconds)
 {
-    if (!spot || !spot->keeps_budget) return;
-    spot->save_seconds = save_seconds;
+    if (!spot->keeps_budget || spot->warned) return;
+    if (spot->steps++ >= WARM_UP_STEPS && step_seconds > spot->step_seconds) spot->step_seconds = step_seconds;
+    if (persist_seconds > 0) spot->save_seconds = persist_seconds;
     warn_when_too_long(spot);
 }

@@ -230,7 +230,7 @@ tarn_status tarn_spot_start(tarn_spot **out, tarn_trainer *trainer)
         if (seconds >= 0)
             tarn_log(context, TARN_LOG_INFO, "spot: a checkpoint takes about %.3g s; a notice leaves %.3g s", seconds,
                      spot->grace);
-        tarn_spot_save_done(spot, seconds);
+        tarn_spot_budget_start(spot, seconds);
     }
     *out = spot;
     return TARN_OK;

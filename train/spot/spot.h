@@ -27,14 +27,8 @@ tarn_status tarn_spot_start(tarn_spot **spot, tarn_trainer *trainer);
 /* Ends the watcher; NULL is fine. */
 void tarn_spot_end(tarn_spot *spot);
 
-/* ---- budget, on rank 0 ---- */
-/* Seconds one checkpoint of the trainer's state takes, from writing (part of) the state once to the checkpoint
- * directory as a checkpoint is written. Negative after a warning when that failed. */
-double tarn_spot_probe(tarn_trainer *trainer);
-/* Tells what a step took; a step and two checkpoints (one that is being written, the last one) that do not fit into the
- * grace give one warning. NULL is fine. */
-void tarn_spot_step_done(tarn_spot *spot, double step_seconds);
-/* A real checkpoint took so long: from now on this counts, not the probe. NULL is fine. */
-void tarn_spot_save_done(tarn_spot *spot, double save_seconds);
+/* Tells what a step took, and the last real checkpoint (0: none yet, the probe's time counts). A step and two
+ * checkpoints (one that is being written, the last one) that do not fit into the grace give one warning. */
+void tarn_spot_step_done(tarn_spot *spot, double step_seconds, double persist_seconds);
 
 #endif

@@ -29,4 +29,10 @@ struct tarn_spot {
     int64_t steps;
 };
 
+/* Seconds one checkpoint of the trainer's state takes, from writing (part of) the state once to the checkpoint
+ * directory as a checkpoint is written. Negative after a warning when that failed. Rank 0. */
+double tarn_spot_probe(tarn_trainer *trainer);
+/* What the probe said; warns when two checkpoints alone do not fit into the grace. */
+void tarn_spot_budget_start(tarn_spot *spot, double save_seconds);
+
 #endif
