@@ -1,6 +1,6 @@
 /* http.h - HTTP requests: instance metadata of clouds, REST interfaces of tracking servers. The only door to libcurl.
  *
- * libcurl is loaded at the first request (dlopen), so that programs that make none pay neither start-up nor memory.
+ * libcurl is loaded and initialised at the first request (dlopen), so that programs that make none do not pay for it.
  * Nothing here needs a context or records an error: many callers go on without an answer. They tell what happened by
  * the error's name, or turn it into a tarn_fail of their own.
  *
@@ -72,7 +72,7 @@ const char *tarn_http_error_name(tarn_http_error error);
 /* The status that fits an error: TARN_ERROR_UNSUPPORTED without libcurl, TARN_ERROR_ARGUMENT for a wrong request,
  * TARN_ERROR_MEMORY, TARN_STOPPED when cancelled, else TARN_ERROR_IO. */
 tarn_status tarn_http_status(tarn_http_error error);
-/* True when the machine has loaded libcurl: for tests of invariant "no request, no cost". */
+/* True once libcurl is in use in this process. */
 bool tarn_http_is_loaded(void);
 
 #endif
