@@ -1,7 +1,7 @@
 # The rooms, the library made of them, the program, installation.
 
 set(TARN_OBJECTS "")
-set(TARN_PACKAGES PkgConfig::YAML PkgConfig::CRYPTO PkgConfig::ZLIB PkgConfig::HDF5 PkgConfig::MPI PkgConfig::XXHASH)
+set(TARN_PACKAGES PkgConfig::YAML PkgConfig::CRYPTO PkgConfig::ZLIB PkgConfig::HDF5 PkgConfig::MPI PkgConfig::XXHASH PkgConfig::CJSON)
 
 # Fast kernels are files named kernel.c (ops) or *_fast.c (elsewhere); scalar references reference.c or *_reference.c;
 # cases.c belongs to the tests.
@@ -30,6 +30,7 @@ foreach(object_library ${TARN_OBJECTS})
   foreach(package ${TARN_PACKAGES})
     target_include_directories(${object_library} SYSTEM PRIVATE $<TARGET_PROPERTY:${package},INTERFACE_INCLUDE_DIRECTORIES>)
   endforeach()
+  target_include_directories(${object_library} SYSTEM PRIVATE $<TARGET_PROPERTY:PkgConfig::CURL,INTERFACE_INCLUDE_DIRECTORIES>)
   target_compile_definitions(${object_library} PRIVATE TARN_NO_CALL_SITES=1) # these define the ops; see tarn/ops.h
   list(APPEND tarn_all_objects $<TARGET_OBJECTS:${object_library}>)
 endforeach()

@@ -149,6 +149,10 @@ static void fill_options(tarn_run *run)
     o->checkpoint_keep = (int)tarn_config_integer(config, "checkpoint.keep");
     o->best_metric = tarn_config_string(config, "checkpoint.best");
     o->health_timeout = tarn_config_number(config, "health.timeout");
+    o->checkpoint_unshared = !tarn_config_boolean(config, "checkpoint.shared");
+    o->spot = tarn_config_string(config, "spot");
+    o->spot_endpoint = tarn_config_string(config, "spot_endpoint");
+    o->spot_grace = tarn_config_number(config, "spot_grace");
     o->init_from = tarn_config_string(config, "model.init_from");
     o->config_text = tarn_config_text(config);
     o->run_name = tarn_config_string(config, "name");

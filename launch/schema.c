@@ -94,6 +94,15 @@ const tarn_config_key tarn_run_schema[] = {
      .help = "newest checkpoints that are kept"},
     {"checkpoint.best", TARN_CONFIG_CHOICE, "validation.loss", .choices = "validation.loss|validation.accuracy",
      .may_change = true, .help = "what the best checkpoint is chosen by"},
+    {"checkpoint.shared", TARN_CONFIG_BOOLEAN, "true", .may_change = true,
+     .help = "every host sees checkpoint.dir, which is checked; false = only the host of rank 0 has it"},
+
+    {"spot", TARN_CONFIG_CHOICE, "auto", .choices = "auto|aws|gcp|azure|off", .may_change = true,
+     .help = "whose notice that the machine is taken away is watched; auto = as the firmware says"},
+    {"spot_endpoint", TARN_CONFIG_STRING, .may_change = true,
+     .help = "address of the metadata service; not given = http://169.254.169.254"},
+    {"spot_grace", TARN_CONFIG_NUMBER, "0", FROM_ZERO, .may_change = true,
+     .help = "seconds from the notice to the end; 0 = 120 (aws), 30 (gcp, azure)"},
 
     {"health.timeout", TARN_CONFIG_NUMBER, "60", .low = 1, .high = 1e6, .may_change = true,
      .help = "seconds without progress after which a rank counts as hung and the job is ended"},

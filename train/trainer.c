@@ -1,6 +1,8 @@
 /* trainer.c - making a trainer: resolve the options, check what cannot work, open everything, resume; and ending it. */
 #include "train/trainer.h"
+#include "checkpoint/shared.h"
 #include "runtime/comm/comm.h"
+#include "train/spot/spot.h"
 
 #include <limits.h>
 #include <math.h>
@@ -48,6 +50,8 @@ static tarn_status check_plan(tarn_context *context, const tarn_train_options *o
                          (long long)options->batch, shards, options->accumulate, (long long)parts, lower,
                          (long long)above);
     }
+    tarn_status status = tarn_spot_check(context, options);
+    if (status) return status;
     const char *metric = options->best_metric;
     if (metric && strcmp(metric, "validation.loss") && strcmp(metric, "validation.accuracy"))
         return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
@@ -180,6 +184,8 @@ static tarn_status open_records(tarn_trainer *trainer)
         status = tarn_checkpoint_store_open(&trainer->store, trainer->context, options->checkpoint_directory,
                                             options->checkpoint_keep);
     if (!status && trainer->store) tell_directory(trainer);
+    if (!status && trainer->store && !options->checkpoint_unshared)
+        status = tarn_checkpoint_check_shared(trainer->context, options->checkpoint_directory);
     tarn_monitor_enter(trainer->context, "loading a checkpoint");
     if (!status && trainer->store && !options->from_scratch) status = tarn_trainer_resume(trainer, &resumed);
     /* A run that goes on has left its pre-trained parameters behind: their file may be gone. */
@@ -197,6 +203,7 @@ static tarn_status open_records(tarn_trainer *trainer)
             snprintf(trainer->run_id, sizeof trainer->run_id, "%s", tarn_track_run_id(trainer->tracker));
         status = tarn_agree(trainer->context, status, "opening the tracking run");
     }
+    if (!status && trainer->step < options->steps) status = tarn_spot_start(&trainer->spot, trainer);
     return status;
 }
 
@@ -322,6 +329,7 @@ tarn_tracker *tarn_trainer_tracker(tarn_trainer *trainer)
 
 static void destroy(tarn_trainer *trainer)
 {
+    tarn_spot_end(trainer->spot);
     tarn_loader_destroy(trainer->loader);
     tarn_loader_destroy(trainer->evaluation_loader);
     tarn_reducer_destroy(trainer->reducer);

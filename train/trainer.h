@@ -8,6 +8,7 @@
  *   history.c   the evaluations so far, the best one, early stopping
  *   evaluate.c  mean loss and accuracy over a data set
  *   state.c     what a checkpoint holds, saving and loading it
+ *   spot/       watching for the notice that a spot machine is taken away
  *
  * Invariants
  *  1. Every rank goes through the same sequence of collective calls: a local failure travels in the control word.
@@ -105,6 +106,7 @@ struct tarn_trainer {
     tarn_checkpoint_entry *history_entries; /* three of them */
     char *entry_names;
     tarn_tracker *tracker;
+    struct tarn_spot *spot; /* NULL: this rank has no part in watching for spot notices */
 
     int64_t step;       /* done */
     int64_t taken_step; /* of the newest checkpoint that was begun, or loaded; -1: none */

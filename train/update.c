@@ -5,6 +5,7 @@
  * again: what a progress function returned on one of them, and parameters that differ, are known before it is written.
  */
 #include "track/tracker.h"
+#include "train/spot/spot.h"
 #include "train/trainer.h"
 
 #include <math.h>
@@ -248,6 +249,9 @@ tarn_status tarn_trainer_end_step(tarn_trainer *trainer)
         status = apply_update(trainer, gradient, sum_of_squares);
         if (!status) status = tarn_trainer_after_update(trainer);
     }
+    if (!status && trainer->spot)
+        tarn_spot_step_done(trainer->spot, trainer->progress.step_seconds,
+                            tarn_checkpoint_persist_seconds(trainer->store));
     trainer->status = status;
     tarn_monitor_enter(trainer->context, "between two steps");
     return status;

@@ -89,8 +89,15 @@ typedef struct tarn_train_options {
     const char *best_metric;          /* "validation.loss" (default) or "validation.accuracy" */
     int64_t early_stop;               /* evaluations without a better best_metric after which the run ends; 0 = never */
     tarn_nonfinite nonfinite;         /* may change on resume, as early_stop and slow_ratio */
-    double slow_ratio;               /* a rank is called slow when its compute time is this many times the median of the
-                                        others'; 0 = 1.5, negative = never */
+    double slow_ratio;        /* a rank is called slow when its compute time is this many times the median of the
+                                 others'; 0 = 1.5, negative = never */
+    bool checkpoint_unshared; /* hosts need not see each other's checkpoints, see tarn_trainer_create */
+    /* Spot notices: whose metadata service says that the machine will be taken away. Watched on each host while there
+     * is a checkpoint directory; a notice is a stop request. NULL = "auto": "aws", "gcp", "azure" or "off", by the
+     * names of the firmware. The environment's TARN_SPOT comes first. */
+    const char *spot;
+    const char *spot_endpoint;       /* NULL = the provider's http://169.254.169.254; TARN_SPOT_ENDPOINT comes first */
+    double spot_grace;               /* seconds from the notice to the end; 0 = 120 (aws), 30 (gcp, azure) */
     bool from_scratch;               /* do not resume */
     const char *init_from;           /* start from these parameters */
     const tarn_track_options *track; /* NULL = no tracking */
@@ -124,13 +131,15 @@ TARN_API tarn_status tarn_train(tarn_context *context, const tarn_train_options 
 
 typedef struct tarn_trainer tarn_trainer;
 /* Checks the options, fits model and data to each other (vocabulary, context), builds the model if nobody did, loads
- * the newest checkpoint unless from_scratch, or init_from when there is none, and opens tracking. Collective: all ranks
- * with the same options; they agree after each stage, so a failure of one is the same error on all, and *trainer is
- * NULL then. An error that the context holds already is returned the same way. Sets the context's threads. The model
- * must outlive the trainer and has one trainer at a time. Errors: TARN_ERROR_ARGUMENT (no model or data),
- * TARN_ERROR_CONFIG (batch, shards, accumulate and ranks do not fit each other; the checkpoint is of another run),
- * TARN_ERROR_FORMAT (checkpoints, none of them valid), TARN_ERROR_IO, TARN_ERROR_MEMORY, and those of
- * tarn_module_build, tarn_module_init_from and tarn_track_open. */
+ * the newest checkpoint unless from_scratch, or init_from when there is none, and opens tracking. Ranks on several
+ * hosts must see the same checkpoint directory, unless checkpoint_unshared says that rank 0 always runs on one host;
+ * and the first rank of each host watches for spot notices. Collective: all ranks with the same options; they agree
+ * after each stage, so a failure of one is the same error on all, and *trainer is NULL then. An error that the context
+ * holds already is returned the same way. Sets the context's threads. The model must outlive the trainer and has one
+ * trainer at a time. Errors: TARN_ERROR_ARGUMENT (no model or data), TARN_ERROR_CONFIG (batch, shards, accumulate and
+ * ranks do not fit each other; the checkpoint is of another run; the checkpoint directory is not shared; spot,
+ * spot_endpoint or spot_grace make no sense), TARN_ERROR_FORMAT (checkpoints, none of them valid), TARN_ERROR_IO,
+ * TARN_ERROR_MEMORY, and those of tarn_module_build, tarn_module_init_from and tarn_track_open. */
 TARN_API tarn_status tarn_trainer_create(tarn_trainer **trainer, tarn_context *context,
                                          const tarn_train_options *options);
 /* True when there is another step, whose rows are then loaded; false at the end, on a stop request and after an error,
