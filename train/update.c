@@ -220,18 +220,13 @@ tarn_status tarn_trainer_end_step(tarn_trainer *trainer)
     trainer->in_step = false;
     float *gradient;
     double sum_of_squares = 0;
-    tarn_status status = tarn_control_await(trainer->control);
-    if (status) {
-        /* Another rank is elsewhere or gone: it would not take part in the sum. */
-        trainer->status = status;
-        return status;
-    }
-    status = tarn_reducer_finish(trainer->reducer, &gradient, &sum_of_squares);
+    tarn_status status = tarn_reducer_finish(trainer->reducer, &gradient, &sum_of_squares);
     report_shards(trainer);
-    if (status == TARN_ERROR_COMM) {
-        /* A peer is gone or stuck: it would not answer the control word either, only after a second deadline. */
-        trainer->status = status;
-        return status;
+    /* A peer that is gone or stuck would not answer the announcement either, only after a second deadline. */
+    tarn_status met = status == TARN_ERROR_COMM ? status : tarn_control_await(trainer->control);
+    if (met) {
+        trainer->status = met;
+        return met;
     }
     if (status) tarn_control_fail(trainer->control, trainer->options.shards, status);
     tarn_trainer_report_times(trainer, arrived);

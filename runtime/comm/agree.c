@@ -160,21 +160,23 @@ static tarn_status begin(tarn_comm *comm, const char *label, bool failed)
     comm->announcement[NOT_SEQUENCE] = ~comm->sequence;
     tarn_status status = comm->or_all(comm, comm->announcement, SLOTS, &comm->announcing_request);
     comm->announcing = !status;
+    comm->announced_status = status;
     return status;
 }
 
 static tarn_status end(tarn_comm *comm, tarn_status own)
 {
-    if (!comm->announcing) return TARN_OK;
+    if (!comm->announcing) return comm->announced_status;
     tarn_status status = tarn_comm_wait(comm, &comm->announcing_request, comm->announced);
     comm->announcing = false;
-    if (status) return status;
-    if (comm->announcement[FLAGS] & FAILED) {
+    if (!status && comm->announcement[FLAGS] & FAILED) {
         comm->sequence = 0; /* some came from elsewhere: from here on all have the same calls behind them */
-        return tarn_agree_on_failure(comm->context, own, INT_MAX, comm->announced);
+        status = tarn_agree_on_failure(comm->context, own, INT_MAX, comm->announced);
+    } else if (!status && comm->announcement[SEQUENCE] & comm->announcement[NOT_SEQUENCE]) {
+        status = report_other_way(comm, comm->announced);
     }
-    if (comm->announcement[SEQUENCE] & comm->announcement[NOT_SEQUENCE]) return report_other_way(comm, comm->announced);
-    return TARN_OK;
+    comm->announced_status = status;
+    return status;
 }
 
 tarn_status tarn_comm_announce_begin(tarn_comm *comm, const char *label)
@@ -185,6 +187,15 @@ tarn_status tarn_comm_announce_begin(tarn_comm *comm, const char *label)
 tarn_status tarn_comm_announce_end(tarn_comm *comm)
 {
     return comm->ranks == 1 ? TARN_OK : end(comm, TARN_OK);
+}
+
+tarn_status tarn_comm_announce_poll(tarn_comm *comm)
+{
+    bool done = false;
+    if (!comm->announcing) return comm->announced_status;
+    tarn_status status = comm->test(comm, &comm->announcing_request, &done);
+    if (status || !done) return status;
+    return end(comm, TARN_OK);
 }
 
 tarn_status tarn_comm_announce(tarn_comm *comm, const char *label)

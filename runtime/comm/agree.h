@@ -18,8 +18,10 @@
 /* Announces the collective call that follows on every rank. A failure of some rank is returned as the error all ranks
  * then have; another label on some rank as TARN_ERROR_COMM that names both ways and the ranks. One rank: nothing. */
 tarn_status tarn_comm_announce(tarn_comm *comm, const char *label);
-/* The same in two halves, with the step's work between them. */
+/* The same in two halves, with the step's work between them. A wait in between polls, so that ranks that took another
+ * way are named at once and not after the wait's deadline: what end would return, TARN_OK while that is open. */
 tarn_status tarn_comm_announce_begin(tarn_comm *comm, const char *label);
+tarn_status tarn_comm_announce_poll(tarn_comm *comm);
 tarn_status tarn_comm_announce_end(tarn_comm *comm);
 
 /* For stages outside steps (opening files, building): every rank passes its status; all get the first failure's status

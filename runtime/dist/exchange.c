@@ -12,6 +12,7 @@
  */
 #include "runtime/dist/reducer_internal.h"
 #include "runtime/base/context.h"
+#include "runtime/comm/agree.h"
 #include "runtime/comm/comm.h"
 #include "runtime/monitor/monitor.h"
 
@@ -352,6 +353,7 @@ tarn_status tarn_reducer_exchange_finish(tarn_reducer *reducer, tarn_workers *wo
         if (idle_since == 0) idle_since = tarn_seconds();
         tarn_comm_pause(reducer->comm, &waited);
         if (waited % 64) continue;
+        if ((reducer->status = tarn_comm_announce_poll(reducer->comm))) break;
         if (patience.begin == 0) name_missing(reducer, who, sizeof who, &segment);
         if (tarn_comm_too_long(&patience, who, &seconds)) reducer->status = too_late(reducer, seconds);
     }

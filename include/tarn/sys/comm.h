@@ -29,6 +29,7 @@ struct tarn_comm {
     char announced[96]; /* its label */
     tarn_request announcing_request;
     bool announcing;
+    tarn_status announced_status; /* of the newest announcement that ended */
     tarn_status (*send)(tarn_comm *comm, const void *data, size_t bytes, int peer, int tag, tarn_request *request);
     tarn_status (*receive)(tarn_comm *comm, void *data, size_t bytes, int peer, int tag, tarn_request *request);
     /* data[i] = bitwise OR over all ranks. */
