@@ -256,6 +256,51 @@ Test(channel, a_supervisor_that_pauses_kills_nobody, .timeout = 120)
     free(log);
 }
 
+static bool stop_the_rank(tarn_test_hub *self, int connection, int rank, const char *line)
+{
+    int pid;
+    if (sscanf(line, "hello %*s 1 %*d %*d %d", &pid) == 1) self->state = pid;
+    return answer_ok(self, connection, rank, line);
+}
+
+/* Stopped for longer than the limit, and the limit is over when it wakes up: it hears first, then judges. */
+static void *stop_and_go_on(void *argument)
+{
+    tarn_test_hub *self = argument;
+    int pid = 0;
+    for (int i = 0; i < 600; i++) {
+        pthread_mutex_lock(&self->lock);
+        pid = self->reports ? self->state : 0;
+        pthread_mutex_unlock(&self->lock);
+        if (pid) break;
+        usleep(50000);
+    }
+    if (!pid) return NULL;
+    kill(pid, SIGSTOP);
+    sleep(8);
+    kill(pid, SIGCONT);
+    return NULL;
+}
+
+Test(channel, a_rank_that_was_stopped_hears_before_it_judges, .timeout = 120)
+{
+    setenv("TARN_HANG_SECONDS", "6", 1);
+    cr_assert(hub_start(&hub, stop_the_rank));
+    pthread_t thread;
+    cr_assert(!pthread_create(&thread, NULL, stop_and_go_on, &hub));
+    char *folder = tarn_test_directory(), *output;
+    char *command = tarn_test_format("case_monitor train 200 %s/c", folder);
+    int code = tarn_test_mpirun(0, command, &output);
+    pthread_join(thread, NULL);
+    char *log = hub_log(&hub);
+    cr_assert(code == 0 && has(log, "\n0 bye 0\n"), "%d: %s%s", code, output, log);
+    tarn_test_remove(folder);
+    free(command);
+    free(folder);
+    free(output);
+    free(log);
+}
+
 Test(channel, the_second_address_is_tried, .timeout = 120)
 {
     cr_assert(hub_start(&hub, answer_ok));
