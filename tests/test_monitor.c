@@ -256,6 +256,51 @@ Test(channel, a_supervisor_that_pauses_kills_nobody, .timeout = 120)
     free(log);
 }
 
+static bool stop_the_rank(tarn_test_hub *self, int connection, int rank, const char *line)
+{
+    int pid;
+    if (sscanf(line, "hello %*s 1 %*d %*d %d", &pid) == 1) self->state = pid;
+    return answer_ok(self, connection, rank, line);
+}
+
+/* Stopped for longer than the limit, and the limit is over when it wakes up: it hears first, then judges. */
+static void *stop_and_go_on(void *argument)
+{
+    tarn_test_hub *self = argument;
+    int pid = 0;
+    for (int i = 0; i < 600; i++) {
+        pthread_mutex_lock(&self->lock);
+        pid = self->reports ? self->state : 0;
+        pthread_mutex_unlock(&self->lock);
+        if (pid) break;
+        usleep(50000);
+    }
+    if (!pid) return NULL;
+    kill(pid, SIGSTOP);
+    sleep(8);
+    kill(pid, SIGCONT);
+    return NULL;
+}
+
+Test(channel, a_rank_that_was_stopped_hears_before_it_judges, .timeout = 120)
+{
+    setenv("TARN_HANG_SECONDS", "6", 1);
+    cr_assert(hub_start(&hub, stop_the_rank));
+    pthread_t thread;
+    cr_assert(!pthread_create(&thread, NULL, stop_and_go_on, &hub));
+    char *folder = tarn_test_directory(), *output;
+    char *command = tarn_test_format("case_monitor train 200 %s/c", folder);
+    int code = tarn_test_mpirun(0, command, &output);
+    pthread_join(thread, NULL);
+    char *log = hub_log(&hub);
+    cr_assert(code == 0 && has(log, "\n0 bye 0\n"), "%d: %s%s", code, output, log);
+    tarn_test_remove(folder);
+    free(command);
+    free(folder);
+    free(output);
+    free(log);
+}
+
 Test(channel, the_second_address_is_tried, .timeout = 120)
 {
     cr_assert(hub_start(&hub, answer_ok));
@@ -398,6 +443,48 @@ static bool is_gone(pid_t pid)
     return fields == 1 && (state == 'Z' || state == 'X');
 }
 
+/* MPI ends ranks that lost their mpirun, too, unless they hang: this one has a launcher without MPI. */
+Test(orphans, a_killed_launcher_leaves_no_rank, .timeout = 120)
+{
+    cr_assert(hub_start(&hub, answer_ok));
+    char *folder = tarn_test_directory();
+    char *log = tarn_test_format("%s/log", folder), *checkpoints = tarn_test_format("%s/c", folder);
+    pid_t launcher = fork();
+    if (!launcher) {
+        int out = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        dup2(out, 1);
+        dup2(out, 2);
+        if (!fork()) {
+            execl(TARN_BINARY_DIR "/tests/case_monitor", "case_monitor", "train", "1000000", checkpoints, (char *)NULL);
+            _exit(127);
+        }
+        pause();
+        _exit(0);
+    }
+    pid_t pids[2] = {0};
+    for (int i = 0; i < 600; i++) {
+        char *heard = hub_log(&hub);
+        bool training = has(heard, "0 at ") && has(heard, "step ");
+        free(heard);
+        if (training && pids_of(log, pids) == 1) break;
+        usleep(100000);
+    }
+    cr_assert(pids[0] > 0 && !is_gone(pids[0]));
+    kill(launcher, SIGKILL);
+    waitpid(launcher, NULL, 0);
+    bool gone = false;
+    for (int i = 0; i < 100 && !gone; i++) {
+        gone = is_gone(pids[0]);
+        usleep(100000);
+    }
+    if (!gone) kill(pids[0], SIGKILL);
+    cr_assert(gone, "rank %d outlives its launcher", (int)pids[0]);
+    tarn_test_remove(folder);
+    free(log);
+    free(checkpoints);
+    free(folder);
+}
+
 Test(orphans, a_killed_mpirun_leaves_no_rank, .timeout = 120)
 {
     cr_assert(hub_start(&hub, answer_ok));
@@ -406,7 +493,6 @@ Test(orphans, a_killed_mpirun_leaves_no_rank, .timeout = 120)
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     setenv("OMPI_MCA_mpi_yield_when_idle", "1", 1);
-    char *session = tarn_test_format("%s/s", folder);
     setenv("TMPDIR", folder, 1); /* what a killed mpirun leaves behind */
     pid_t mpirun = fork();
     if (!mpirun) {
@@ -437,7 +523,6 @@ Test(orphans, a_killed_mpirun_leaves_no_rank, .timeout = 120)
         if (!is_gone(pids[i])) kill(pids[i], SIGKILL);
     cr_assert(gone, "ranks %d and %d outlive their mpirun", (int)pids[0], (int)pids[1]);
     tarn_test_remove(folder);
-    free(session);
     free(log);
     free(checkpoints);
     free(folder);
