@@ -118,7 +118,8 @@ static void flip(tarn_module *model, const char *what)
     float *buffers[4], *values = info.values;
     int found = tarn_optimizer_states(trainer->optimizer, states, buffers);
     for (int i = 0; i < found; i++)
-        if (!strncmp(what, states[i], 1)) values = buffers[i] + info.offset;
+        if (!strncmp(what, states[i], strlen(states[i])) && what[strlen(states[i])] == ':')
+            values = buffers[i] + info.offset;
     int element = atoi(strchr(what, ':') + 1);
     uint32_t bits;
     memcpy(&bits, &values[element], sizeof bits);
@@ -144,7 +145,15 @@ static void print_summary(void)
            (long long)trainer->counts.not_improved, (long long)counter);
     tarn_evaluation history[700];
     int64_t evaluations = tarn_trainer_history(trainer, history, 700);
-    for (int64_t i = 0; i < evaluations && i < 700; i++)
+    /* All of a long history at once would be torn apart by mpirun. */
+    uint64_t hash = 0;
+    for (int64_t i = 0; i < evaluations && i < 700; i++) {
+        uint64_t bits;
+        memcpy(&bits, &history[i].loss, sizeof bits);
+        hash = (hash ^ bits ^ (uint64_t)history[i].step) * 1099511628211ull;
+    }
+    if (evaluations) printf("evaluation hash %016" PRIx64 " of %lld\n", hash, (long long)evaluations);
+    for (int64_t i = evaluations > 12 ? evaluations - 12 : 0; i < evaluations && i < 700; i++)
         printf("evaluation %lld: %a %a\n", (long long)history[i].step, history[i].loss, history[i].accuracy);
     if (now->slowest_rank >= 0) printf("slowest rank %d ratio %.2f\n", now->slowest_rank, now->slow_ratio);
 }
@@ -190,7 +199,8 @@ int main(int argc, char **argv)
     uint32_t state = 5;
     long nan = option("nan", -2, NULL);
     for (int i = 0; i < SAMPLES; i++) {
-        for (int k = 0; k < INPUTS; k++) inputs[i][k] = (float)((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-24f;
+        for (int k = 0; k < INPUTS; k++)
+            inputs[i][k] = (float)((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-24f;
         targets[i] = (int32_t)(state >> 30) & 1; /* nothing to learn but by heart: validation gets worse soon */
         if (i == nan || (nan == -1 && i < 48)) inputs[i][2] = NAN;
     }

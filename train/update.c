@@ -115,7 +115,8 @@ tarn_status tarn_trainer_agree_to_save(tarn_trainer *trainer, tarn_status status
     snprintf(label, sizeof label, "the checkpoint of step %lld", (long long)trainer->step);
     tarn_control_begin(trainer->control);
     if (status) tarn_control_fail(trainer->control, trainer->options.shards, status);
-    tarn_control_set_hash(trainer->control, trainer->parameter_hash);
+    /* Everything, where a step hashes what it updates: what a checkpoint holds must be right. */
+    if (tarn_ranks(trainer->context) > 1) tarn_control_set_hash(trainer->control, tarn_trainer_hash_state(trainer));
     status = tarn_control_exchange(trainer->control, label);
     if (tarn_control_flags(trainer->control) & TARN_CONTROL_DIVERGED) status = tarn_trainer_name_tensor(trainer, label);
     return status;

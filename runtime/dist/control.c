@@ -191,8 +191,7 @@ tarn_status tarn_control_exchange(tarn_control *control, const char *label)
         control->wait_seconds = waited - started + (announced - begin);
         if (control->flags & TARN_CONTROL_FAILED) {
             /* A rank that failed may have skipped an update: its hash means nothing. */
-            status =
-                tarn_agree_on_failure(control->context, control->failed_status, control->failed_shard, label);
+            status = tarn_agree_on_failure(control->context, control->failed_status, control->failed_shard, label);
         } else if (differs(control->word, WORD_PARAMETERS)) {
             control->flags |= TARN_CONTROL_DIVERGED;
             status = report_divergence(control, parameters, label);
