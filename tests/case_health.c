@@ -6,7 +6,7 @@
  * nan=SAMPLE           that sample is not a number (-1: all of them)
  * stream=N             a stream of N samples instead of an epoch of 48
  * stop=STEP            rank 0 asks to stop in the progress function of that step
- * die=STEP             all ranks leave without a word there
+ * die=STEP             all ranks leave without a word there, a moment later
  * fail=STEP:RANK       that rank's progress function fails; leave=1: and its loop is left
  * flip=STEP:RANK:TENSOR:ELEMENT  one bit of an element of the first parameter (TENSOR: value, m or v) changes before
  *                      that step
@@ -99,6 +99,7 @@ static tarn_status progress(void *user, const tarn_progress *now)
     *sum = *sum * 31 + now->step + (int64_t)(now->loss * 1e9);
     if (here("die", now->step)) {
         fflush(stdout);
+        usleep(300000); /* checkpoints are written by a thread: so that there is one to go on from */
         _exit(9);
     }
     if (here("stop", now->step) && tarn_rank(context) == 0) tarn_request_stop();

