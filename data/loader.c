@@ -306,7 +306,7 @@ tarn_status tarn_loader_load(tarn_loader *loader, int64_t step)
     rows_block *next = &loader->blocks[1 - loader->current];
     if (next->step != step) fill_block(loader, next, step);
     if (next->status != TARN_OK) {
-        next->step = -1; /* another load tries again */
+        next->step = -1;                                           /* another load tries again */
         if (next->status == TARN_EXHAUSTED) return TARN_EXHAUSTED; /* no error */
         return tarn_fail(loader->context, next->status, TARN_HERE, "%s %lld of %s: %s",
                          evaluation ? "evaluation batch" : "step", (long long)step, loader->dataset->name,

@@ -1,7 +1,8 @@
 /* desync.c - when the parameters of the ranks differ: which tensor, and which ranks.
  *
- * The control word carries one hash of everything. When the ranks' hashes differ, all of them know it from the same
- * exchange and enter one more round here: each tensor's hash of each rank, values first, then the moments.
+ * The control word carries one hash: of a step's update (optim/optimizer.c), or, before a checkpoint, of everything the
+ * ranks hold now. When the ranks' hashes differ, all of them know it from the same exchange and enter one more round
+ * here: each tensor's hash of each rank, values first, then the moments.
  */
 #include "train/trainer.h"
 
@@ -87,10 +88,47 @@ static void report(tarn_trainer *trainer, const tensors *all, const uint64_t *ha
     tarn_error_agree(trainer->context);
 }
 
-tarn_status tarn_trainer_name_tensor(tarn_trainer *trainer, const char *label)
+typedef struct hash_job {
+    const tarn_trainer *trainer;
+    const tensors *all;
+    uint64_t *hashes; /* [tensor_count], 0: no memory of its own */
+} hash_job;
+
+static void hash_tensors(void *argument, int64_t begin, int64_t end, int member)
+{
+    const hash_job *job = argument;
+    (void)member;
+    for (int64_t i = begin; i < end; i++) {
+        tarn_parameter_info info;
+        const float *values = tensor_at(job->trainer, job->all, (int)i, &info);
+        uint64_t hash = values ? XXH3_64bits(values, (size_t)info.numel * sizeof *values) : 1;
+        job->hashes[i] = hash ? hash : 1;
+    }
+}
+
+static tensors describe(tarn_trainer *trainer)
 {
     tensors all = {.parameters = tarn_module_parameter_count(trainer->model)};
     all.state_count = tarn_optimizer_states(trainer->optimizer, all.states, all.buffers);
+    return all;
+}
+
+uint64_t tarn_trainer_hash_state(tarn_trainer *trainer)
+{
+    const tensors all = describe(trainer);
+    int count = tensor_count(&all);
+    uint64_t *hashes = calloc((size_t)count + 1, sizeof *hashes), hash = 0; /* 0: not given, the ranks go on without */
+    if (!hashes) return 0;
+    hash_job job = {trainer, &all, hashes};
+    tarn_workers_for(trainer->workers, count, 1, hash_tensors, &job);
+    hash = XXH3_64bits(hashes, (size_t)count * sizeof *hashes);
+    free(hashes);
+    return hash ? hash : 1;
+}
+
+tarn_status tarn_trainer_name_tensor(tarn_trainer *trainer, const char *label)
+{
+    const tensors all = describe(trainer);
     int ranks = tarn_ranks(trainer->context), count = tensor_count(&all);
     uint64_t *hashes = calloc((size_t)ranks * (size_t)count, sizeof *hashes);
     tarn_status status = TARN_OK;
@@ -98,12 +136,8 @@ tarn_status tarn_trainer_name_tensor(tarn_trainer *trainer, const char *label)
     uint64_t missing = hashes == NULL;
     status = tarn_comm_or_all(tarn_get_comm(trainer->context), &missing, 1, "naming the tensor that differs");
     if (!status && !missing) {
-        for (int i = 0; i < count; i++) {
-            tarn_parameter_info info;
-            const float *values = tensor_at(trainer, &all, i, &info);
-            uint64_t hash = values ? XXH3_64bits(values, (size_t)info.numel * sizeof *values) : 1;
-            hashes[tarn_rank(trainer->context) * count + i] = hash ? hash : 1;
-        }
+        hash_job job = {trainer, &all, hashes + tarn_rank(trainer->context) * count};
+        hash_tensors(&job, 0, count, 0);
         status =
             tarn_comm_or_all(tarn_get_comm(trainer->context), hashes, ranks * count, "naming the tensor that differs");
         if (!status) report(trainer, &all, hashes, label);

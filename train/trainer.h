@@ -173,6 +173,8 @@ void tarn_trainer_read_times(tarn_trainer *trainer);
 void tarn_trainer_track_system(tarn_trainer *trainer);
 
 /* ---- desync.c ---- */
+/* Of all parameters and moments as they lie in memory now. */
+uint64_t tarn_trainer_hash_state(tarn_trainer *trainer);
 /* Collective, after the ranks' hashes differed: replaces the error by one that names tensor and ranks. */
 tarn_status tarn_trainer_name_tensor(tarn_trainer *trainer, const char *label);
 

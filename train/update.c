@@ -115,7 +115,8 @@ tarn_status tarn_trainer_agree_to_save(tarn_trainer *trainer, tarn_status status
     snprintf(label, sizeof label, "the checkpoint of step %lld", (long long)trainer->step);
     tarn_control_begin(trainer->control);
     if (status) tarn_control_fail(trainer->control, trainer->options.shards, status);
-    tarn_control_set_hash(trainer->control, trainer->parameter_hash);
+    /* Everything, where a step hashes what it updates: what a checkpoint holds must be right. */
+    if (tarn_ranks(trainer->context) > 1) tarn_control_set_hash(trainer->control, tarn_trainer_hash_state(trainer));
     status = tarn_control_exchange(trainer->control, label);
     if (tarn_control_flags(trainer->control) & TARN_CONTROL_DIVERGED) status = tarn_trainer_name_tensor(trainer, label);
     return status;
@@ -147,10 +148,12 @@ tarn_status tarn_trainer_after_update(tarn_trainer *trainer)
     if (!trainer->counts.evaluation_due) status = call_progress(trainer);
     bool due = options->checkpoint_every && trainer->step % options->checkpoint_every == 0;
     bool final = tarn_trainer_ended(trainer) != TARN_RUN_GOES_ON;
-    if (trainer->store && (best || due || final)) {
-        tarn_monitor_enter(trainer->context, "saving the checkpoint of step %lld", (long long)trainer->step);
+    const bool saves = trainer->store && (best || due || final);
+    if (saves || final) {
+        if (saves)
+            tarn_monitor_enter(trainer->context, "saving the checkpoint of step %lld", (long long)trainer->step);
         status = tarn_trainer_agree_to_save(trainer, status);
-        return status ? status : tarn_trainer_save(trainer, best, final);
+        return status || !saves ? status : tarn_trainer_save(trainer, best, final);
     }
     if (!status) return TARN_OK;
     if (tarn_ranks(trainer->context) == 1) return status;
@@ -163,13 +166,14 @@ tarn_status tarn_trainer_after_update(tarn_trainer *trainer)
 static tarn_status end_of_data(tarn_trainer *trainer)
 {
     trainer->data_ended = true;
+    tarn_status status = tarn_trainer_agree_to_save(trainer, TARN_OK);
+    if (status) return status;
     if (tarn_rank(trainer->context) == 0)
         tarn_log(trainer->context, TARN_LOG_WARN,
                  "the data ended: %lld whole steps of at most %lld were in it, and the run is finished",
                  (long long)trainer->step, (long long)trainer->options.steps);
     if (!trainer->store) return TARN_OK;
-    tarn_status status = tarn_trainer_agree_to_save(trainer, TARN_OK);
-    return status ? status : tarn_trainer_save(trainer, false, true);
+    return tarn_trainer_save(trainer, false, true);
 }
 
 /* Shards the program left out are an error of the step, unless it stopped at one that failed. */

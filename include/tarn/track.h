@@ -26,8 +26,8 @@ TARN_API tarn_status tarn_track_close(tarn_tracker *tracker, const char *status)
 TARN_API const char *tarn_track_run_id(const tarn_tracker *tracker);
 /* Records a value of `key` at `step`. A (key, step) that the run already holds is not written again; a different value
  * for it is reported as a broken promise (a warning and the tag tarn.broken_promise), unless the key begins with
- * system/: measurements such as times differ when a step is run again, and the first value stays without a word. Non-finite values become the tag
- * nonfinite.<key>. */
+ * system/: measurements such as times differ when a step is run again, and the first value stays without a word.
+ * Non-finite values become the tag nonfinite.<key>. */
 TARN_API tarn_status tarn_log_metric(tarn_tracker *tracker, const char *key, double value, int64_t step);
 /* Records a parameter of the run, at most 6000 bytes of text (NULL = ""). Once a run: a different value for a key that
  * is there stays out and is a warning. A tag, at most 8000 bytes, may change: the last value counts. Both copy key and

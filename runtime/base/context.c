@@ -24,7 +24,7 @@ double tarn_seconds(void)
 
 const char *tarn_status_name(tarn_status status)
 {
-    static const char *const names[] = {"ok",   "argument", "shape", "config",      "memory",   "io",     "format",
+    static const char *const names[] = {"ok",   "argument", "shape", "config",      "memory",   "io",      "format",
                                         "comm", "numeric",  "state", "unsupported", "internal", "stopped", "exhausted"};
     return (unsigned)status < sizeof names / sizeof *names ? names[status] : "unknown";
 }

@@ -25,7 +25,7 @@ struct tarn_control {
     tarn_status failed_status;
     bool announced; /* the exchange of this step */
     uint32_t flags; /* after the exchange */
-    double seconds, wait_seconds;
+    double seconds, wait_seconds, announce_seconds;
 };
 
 tarn_status tarn_control_create(tarn_control **out, tarn_context *context, int shards)
@@ -64,13 +64,17 @@ void tarn_control_begin(tarn_control *control)
     control->failed_shard = INT_MAX;
     control->failed_status = TARN_OK;
     control->announced = false;
+    control->announce_seconds = 0;
     control->flags = 0;
 }
 
 tarn_status tarn_control_announce(tarn_control *control, const char *label)
 {
     control->announced = true;
-    return tarn_comm_announce_begin(control->comm, label);
+    double begin = tarn_seconds();
+    tarn_status status = tarn_comm_announce_begin(control->comm, label);
+    control->announce_seconds = tarn_seconds() - begin;
+    return status;
 }
 
 tarn_status tarn_control_await(tarn_control *control)
@@ -187,14 +191,13 @@ tarn_status tarn_control_exchange(tarn_control *control, const char *label)
         control->wait_seconds = waited - started + (announced - begin);
         if (control->flags & TARN_CONTROL_FAILED) {
             /* A rank that failed may have skipped an update: its hash means nothing. */
-            status =
-                tarn_agree_on_failure(control->context, control->failed_status, control->failed_shard, label);
+            status = tarn_agree_on_failure(control->context, control->failed_status, control->failed_shard, label);
         } else if (differs(control->word, WORD_PARAMETERS)) {
             control->flags |= TARN_CONTROL_DIVERGED;
             status = report_divergence(control, parameters, label);
         }
     }
-    control->seconds = tarn_seconds() - begin;
+    control->seconds = tarn_seconds() - begin + control->announce_seconds;
     return status;
 }
 

@@ -50,8 +50,8 @@ struct tarn_comm {
  * The deadline is TARN_COMM_TIMEOUT seconds (environment), else 1.25 times health.timeout (default 60 s), 1.5 times
  * under a supervisor; time in which this process was stopped does not count. */
 TARN_API tarn_status tarn_comm_wait(tarn_comm *comm, tarn_request *request, const char *label);
-/* Blocking forms, for start-up and the end. Every rank makes the same calls with the same labels in the same order: each
- * call is announced to the others first, and a rank that takes another way is named (TARN_ERROR_COMM); a rank that
+/* Blocking forms, for start-up and the end. Every rank makes the same calls with the same labels in the same order:
+ * each call is announced to the others first, and a rank that takes another way is named (TARN_ERROR_COMM); a rank that
  * failed in between is an error on all (the failed rank's status). */
 TARN_API tarn_status tarn_comm_broadcast(tarn_comm *comm, void *data, size_t bytes, int root, const char *label);
 TARN_API tarn_status tarn_comm_or_all(tarn_comm *comm, uint64_t *data, int count, const char *label);
