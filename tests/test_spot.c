@@ -381,7 +381,7 @@ Test(spot, a_run_without_notice_comes_to_its_end)
     char *arguments =
         tarn_test_format("train run.yaml train.steps=60 spot=aws spot_endpoint=%s --quiet", server.address);
     char *output = tarn("", 2, 0, arguments);
-    cr_expect_null(strstr(output, "warning"), "%s", output);
+    cr_expect_null(strstr(output, "warning: spot"), "%s", output);
     free(output);
     free(arguments);
     free(tarn("", 0, 0, "train run.yaml train.steps=60 spot=off checkpoint.dir=whole --quiet"));
