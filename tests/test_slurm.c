@@ -15,7 +15,11 @@ Test(slurm, jobs_come_back_with_the_same_bits, .timeout = SECONDS + 60)
     int code = tarn_test_run("exec /usr/bin/python3 " TARN_SOURCE_DIR "/tests/slurm/check_slurm.py " TARN_PROGRAM
                              " " TARN_SOURCE_DIR "/launch/slurm/train.sbatch",
                              SECONDS, &output);
-    if (code == CANNOT_RUN_HERE) cr_skip_test("%s", output);
+    if (code == CANNOT_RUN_HERE) {
+        printf("SKIP the jobs under SLURM: %s", output); /* the reason stands in the log of scripts/test */
+        fflush(stdout);
+        cr_skip_test("no SLURM");
+    }
     printf("%s", output);
     cr_assert_eq(code, 0, "exit %d\n%s", code, output);
     cr_assert(strstr(output, "ok time_limit"), "the scenario of the time limit did not run:\n%s", output);

@@ -255,8 +255,35 @@ def wrong_use(run):
             raise Failure(f"exit {job['ExitCode']}, expected 2 and \"{message}\": {run.text()}")
 
 
+def rendered_script(run):
+    """What tarn launch render slurm writes is taken by sbatch, and runs as its options say."""
+    run.write(40)
+    cluster = run.cluster
+    cluster.call(run.test.tarn, "launch", "render", "slurm", "run.yaml", "--nodes", "2", "--ranks", "4", "--time", "1h",
+                 "--memory", "64Mi", "--partition", "main", "--grace", "90", "--env", "TARN_LAUNCH=srun", "-o", "mine.sbatch",
+                 "train.eval_every=0", cwd=run.folder)
+    cluster.call("sbatch", "--test-only", "mine.sbatch", cwd=run.folder)
+    _, text = cluster.call("sbatch", "--parsable", f"--output={run.log}", "mine.sbatch", cwd=run.folder,
+                           environment=dict(TARN=run.test.tarn))
+    run.number = int(text.strip())
+    job = cluster.job(run.number)
+    wanted = dict(JobName="job", NumNodes="2", NumTasks="4", TimeLimit="01:00:00", MinMemoryNode="64M", Partition="main")
+    got = {name: job.get(name) for name in wanted}
+    got["NumNodes"] = got["NumNodes"].split("-")[0]  # "2-2" until it runs
+    if got != wanted:
+        raise Failure(f"SLURM understood {got}, expected {wanted}")
+    run.wait_for_state("COMPLETED")
+    if "4 tasks on n[1-2], srun" not in run.text():
+        raise Failure("the job did not run on 4 tasks of 2 nodes")
+    run.expect_same_digest(40)
+    wrong = cluster.call("sbatch", "--test-only", "--partition=nowhere", "mine.sbatch", check=False, cwd=run.folder)
+    if wrong[0] == 0:
+        raise Failure("sbatch --test-only accepts a partition that is not there")
+
+
 SCENARIOS = [time_limit, requeued_by_scontrol, signal_usr1_to_mpirun_and_fewer_tasks, signal_usr1_to_the_script_alone,
-             preempted, cancelled_under_srun, cancelled_under_mpirun, two_nodes_with_pmix, missing_pmi, wrong_use]
+             preempted, cancelled_under_srun, cancelled_under_mpirun, two_nodes_with_pmix, missing_pmi, wrong_use,
+             rendered_script]
 SUPERVISED = [cancelled_under_the_supervisor, supervisor_told_to_stop]
 
 
@@ -290,7 +317,10 @@ def main():
     wanted = sys.argv[3:]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the daemons are stopped
     os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_mpi_yield_when_idle="1",
-                      OMPI_MCA_hwloc_base_binding_policy="none")
+                      OMPI_MCA_hwloc_base_binding_policy="none",
+                      # The virtual nodes share one host name and one /dev/shm, where the ranks of both would take the same
+                      # names for their segments; and other interfaces of this machine may come and go.
+                      OMPI_MCA_btl="self,tcp", OMPI_MCA_btl_tcp_if_include="lo", OMPI_MCA_oob_tcp_if_include="lo")
     scenarios = list(SCENARIOS)
     if subprocess.run([tarn, "run", "--help"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
         scenarios += SUPERVISED
