@@ -69,7 +69,7 @@ class Run:
     def submit(self, launch, *options, arguments=("run.yaml",), **environment):
         _, text = self.cluster.call("sbatch", "--parsable", f"--output={self.log}", *options, self.test.script, *arguments,
                                     cwd=self.folder,
-                                    environment=dict(TARN=self.test.tarn, TARN_LAUNCH=launch, **environment))
+                                    environment=dict(TARN=self.test.tarn, TARN_LAUNCHER=launch, **environment))
         self.number = int(text.strip())
 
     def text(self):
@@ -260,7 +260,7 @@ def rendered_script(run):
     run.write(40)
     cluster = run.cluster
     cluster.call(run.test.tarn, "launch", "render", "slurm", "run.yaml", "--nodes", "2", "--ranks", "4", "--time", "1h",
-                 "--memory", "64Mi", "--partition", "main", "--grace", "90", "--env", "TARN_LAUNCH=srun", "-o", "mine.sbatch",
+                 "--memory", "64Mi", "--partition", "main", "--grace", "90", "--env", "TARN_LAUNCHER=srun", "-o", "mine.sbatch",
                  "train.eval_every=0", cwd=run.folder)
     cluster.call("sbatch", "--test-only", "mine.sbatch", cwd=run.folder)
     _, text = cluster.call("sbatch", "--parsable", f"--output={run.log}", "mine.sbatch", cwd=run.folder,
