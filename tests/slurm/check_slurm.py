@@ -9,6 +9,7 @@ steps outside SLURM, on one rank, that nobody disturbed.
 
 Every scenario is told by one line, "ok NAME" or "FAIL NAME: why".
 """
+import glob
 import os
 import re
 import shutil
@@ -221,6 +222,33 @@ def supervisor_told_to_stop(run):
     run.expect_resumed(run.wait_until_requeued())
 
 
+def rank_killed_under_the_supervisor(run):
+    """A rank that dies costs a restart inside the allocation; the job itself goes on."""
+    run.submit("run", "--nodes=2", "--ntasks=2", arguments=("run.yaml", "checkpoint.every=20"))
+    run.wait_until_it_trains()
+    wait_for("a checkpoint", lambda: glob.glob(f"{run.folder}/runs/job/ckpt-*"))
+    os.kill(wait_for("rank 1", lambda: process_of_rank(run.number, 1)), signal.SIGKILL)
+    wait_for("the run to be resumed", lambda: "resumed at step" in run.text() or run.ended())
+    if run.state() != "RUNNING" or run.cluster.job(run.number)["Restarts"] != "0":
+        raise Failure(f"the job is {run.state()}: the rank cost more than a restart of the ranks")
+    run.cluster.call("scancel", "--batch", "--signal=USR1", str(run.number))
+    run.expect_resumed(run.wait_until_requeued())
+
+
+def process_of_rank(job, rank):
+    """The process number of a rank of a job of this test's own SLURM."""
+    for path in glob.glob("/proc/[0-9]*/environ"):
+        try:
+            with open(path, "rb") as file:
+                variables = file.read().split(b"\0")
+        except OSError:
+            continue
+        wanted = (f"SLURM_JOB_ID={job}", f"OMPI_COMM_WORLD_RANK={rank}", f"SLURM_CONF={os.environ['SLURM_CONF']}")
+        if all(each.encode() in variables for each in wanted):
+            return int(path.split("/")[2])
+    return None
+
+
 def two_nodes_with_pmix(run):
     """Two tasks on two nodes find each other and give the bits of one."""
     run.write(50)
@@ -284,7 +312,7 @@ def rendered_script(run):
 SCENARIOS = [time_limit, requeued_by_scontrol, signal_usr1_to_mpirun_and_fewer_tasks, signal_usr1_to_the_script_alone,
              preempted, cancelled_under_srun, cancelled_under_mpirun, two_nodes_with_pmix, missing_pmi, wrong_use,
              rendered_script]
-SUPERVISED = [cancelled_under_the_supervisor, supervisor_told_to_stop]
+SUPERVISED = [cancelled_under_the_supervisor, supervisor_told_to_stop, rank_killed_under_the_supervisor]
 
 
 class Test:
@@ -331,6 +359,7 @@ def main():
     try:
         shutil.copy(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "README.md"), f"{folder}/text")
         with Cluster(nodes=3, cpus=2 * len(scenarios)) as cluster:
+            os.environ["SLURM_CONF"] = cluster.environment["SLURM_CONF"]
             test = Test(tarn, script, cluster, folder)
             test.run_all(scenarios)
             return 1 if test.failed else 0
