@@ -61,6 +61,11 @@ endif()
 include(GNUInstallDirs)
 install(TARGETS tarn LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/tarn DESTINATION include)
+install(PROGRAMS ${CMAKE_SOURCE_DIR}/launch/slurm/train.sbatch DESTINATION ${CMAKE_INSTALL_DATADIR}/tarn/slurm)
+# tarn launch render slurm begins with the shipped script, which the program carries.
+set_source_files_properties(${CMAKE_SOURCE_DIR}/launch/render/slurm.c PROPERTIES
+  OBJECT_DEPENDS ${CMAKE_SOURCE_DIR}/launch/slurm/train.sbatch
+  COMPILE_DEFINITIONS TARN_TRAIN_SBATCH="${CMAKE_SOURCE_DIR}/launch/slurm/train.sbatch")
 file(RELATIVE_PATH TARN_PREFIX_FROM_PC /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(${CMAKE_SOURCE_DIR}/cmake/tarn.pc.in ${CMAKE_BINARY_DIR}/tarn.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/tarn.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -4,6 +4,7 @@
 #include "launch/plan.h"
 #include "launch/progress.h"
 #include "launch/run.h"
+#include "launch/sagemaker.h"
 #include "launch/schema.h"
 #include "runtime/dist/control.h"
 
@@ -18,7 +19,9 @@ typedef struct arguments {
     const char *file;
     const char **overrides;
     int override_count, expect_ranks;
-    bool from_scratch, dry_run, quiet, help;
+    char **hyper_parameters; /* owned; the first of the overrides, so that the command line wins */
+    int hyper_parameter_count;
+    bool from_scratch, dry_run, quiet, help, sagemaker;
 } arguments;
 
 static void print_help(void)
@@ -30,7 +33,9 @@ static void print_help(void)
            "  --from-scratch     do not resume\n"
            "  --dry-run          print the resolved configuration, parameters, shard plan and memory; train nothing\n"
            "  --quiet            no progress\n"
-           "  --expect-ranks N   fail unless exactly N ranks were started\n\n"
+           "  --expect-ranks N   fail unless exactly N ranks were started\n"
+           "  --sagemaker        take key=value from SageMaker's hyper-parameters, keep checkpoints in its folder;\n"
+           "                     the run file may be left out. Also without the option inside a training job\n\n"
            "keys (* may change on resume):\n");
     for (int i = 0; i < tarn_run_schema_count; i++) {
         const tarn_config_key *key = &tarn_run_schema[i];
@@ -39,6 +44,22 @@ static void print_help(void)
         if (key->fallback) printf(" [%s]", key->fallback);
         printf("\n");
     }
+}
+
+static tarn_status add_hyper_parameters(tarn_context *context, arguments *arguments)
+{
+    tarn_status status =
+        tarn_sagemaker_overrides(context, &arguments->hyper_parameters, &arguments->hyper_parameter_count);
+    if (status) return status;
+    size_t first = (size_t)arguments->hyper_parameter_count, given = (size_t)arguments->override_count;
+    const char **all = calloc(first + given + 1, sizeof *all);
+    if (!all) return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "no memory for the arguments");
+    for (size_t i = 0; i < first; i++) all[i] = arguments->hyper_parameters[i];
+    for (size_t i = 0; i < given; i++) all[first + i] = arguments->overrides[i];
+    free(arguments->overrides);
+    arguments->overrides = all;
+    arguments->override_count = (int)(first + given);
+    return TARN_OK;
 }
 
 static tarn_status parse(tarn_context *context, int argc, char **argv, arguments *out)
@@ -55,6 +76,8 @@ static tarn_status parse(tarn_context *context, int argc, char **argv, arguments
             out->dry_run = true;
         else if (!strcmp(argument, "--quiet"))
             out->quiet = true;
+        else if (!strcmp(argument, "--sagemaker"))
+            out->sagemaker = true;
         else if (!strcmp(argument, "--expect-ranks") && i + 1 < argc)
             out->expect_ranks = atoi(argv[++i]);
         else if (argument[0] == '-')
@@ -68,6 +91,8 @@ static tarn_status parse(tarn_context *context, int argc, char **argv, arguments
         else
             out->file = argument;
     }
+    if (tarn_sagemaker_detected()) out->sagemaker = true;
+    if (out->sagemaker) return add_hyper_parameters(context, out);
     if (!out->help && !out->file)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn train needs a run file: tarn train run.yaml");
     return TARN_OK;
@@ -214,7 +239,9 @@ int tarn_command_train(int argc, char **argv)
         tarn_plan_print(context, &run);
     else if (!status)
         train(context, &run, &arguments);
+    if (arguments.sagemaker && tarn_rank(context) == 0) tarn_sagemaker_tell_failure(context);
     free(arguments.overrides);
+    tarn_sagemaker_free(arguments.hyper_parameters, arguments.hyper_parameter_count);
     tarn_run_close(&run);
     return tarn_exit(context);
 }

@@ -167,10 +167,10 @@ static tarn_status check_required(const tarn_config *config, tarn_context *conte
     for (int i = 0; i < config->keys; i++) {
         const tarn_config_key *key = &config->schema[i];
         if (!key->required || config->values[i].has || !tarn_config_applies(config, i)) continue;
-        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE, "%s: the required key %s is missing%s%s%s%s (%s)",
+        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE, "%s: the required key %s is missing%s%s%s%s%s (%s)",
                          config->name, key->name, key->when ? ", which " : "", key->when ? key->when : "",
-                         key->when ? " needs" : "", key->type == TARN_CONFIG_CHOICE ? key->choices : "",
-                         key->help ? key->help : "");
+                         key->when ? " needs" : "", key->type == TARN_CONFIG_CHOICE ? ": one of " : "",
+                         key->type == TARN_CONFIG_CHOICE ? key->choices : "", key->help ? key->help : "");
     }
     return TARN_OK;
 }

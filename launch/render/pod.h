@@ -1,0 +1,27 @@
+/* pod.h - the parts that Job, MPIJob and Volcano share: the run file, the command, the pod. Memory that runs out leaves
+ * holes in the tree; command_launch.c watches cJSON's allocations and writes no such manifest.
+ */
+#ifndef TARN_LAUNCH_RENDER_POD_H
+#define TARN_LAUNCH_RENDER_POD_H
+
+#include "launch/render/render.h"
+
+#define TARN_RENDER_FOLDER "/etc/tarn" /* where the run file is mounted */
+
+/* {"name": ..., "namespace": ..., "labels": ...}; suffix is put after the name of the run. */
+cJSON *tarn_render_metadata(const tarn_render *render, const char *suffix);
+/* The ConfigMap NAME-run with the run file. */
+cJSON *tarn_render_config_map(const tarn_render *render);
+/* tarn run -n N ... -- tarn train RUN.yaml ..., as a list of words. hostfile: NULL for one host. */
+cJSON *tarn_render_command(const tarn_render *render, const char *hostfile);
+/* A pod template: one container of that name and command with the run file and the volumes. ranks: how many share its
+ * resources, 0 for a pod that only launches. */
+cJSON *tarn_render_pod(const tarn_render *render, const char *container, cJSON *command, int ranks);
+/* The container of a pod template, to add to. */
+cJSON *tarn_render_container(cJSON *pod);
+/* Appends {"name": ..., "value": ...} to a container's env. */
+void tarn_render_add_variable(cJSON *container, const char *name, const char *value);
+/* What mpirun of Open MPI 4 and 5 needs to find and reach the hosts of a hostfile through ssh. */
+void tarn_render_add_mpi(cJSON *container, const char *hostfile);
+
+#endif
