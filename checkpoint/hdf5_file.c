@@ -70,6 +70,13 @@ int64_t tarn_hdf5_array_bytes(tarn_dtype dtype, int ndim, const int64_t *shape)
     return empty ? 0 : bytes;
 }
 
+bool tarn_hdf5_same_slice(const tarn_hdf5_slice *a, const tarn_hdf5_slice *b)
+{
+    if (a->is_slice != b->is_slice) return false;
+    return !a->is_slice || (a->begin == b->begin && a->ndim == b->ndim &&
+                            (!a->ndim || !memcmp(a->shape, b->shape, (size_t)a->ndim * sizeof *a->shape)));
+}
+
 /* ---- making ---------------------------------------------------------------------------------------------------- */
 
 /* A time inside the file would make its bytes depend on when it was made. */
@@ -113,6 +120,30 @@ static bool mark_in_digest(hid_t dataset)
     return done;
 }
 
+static bool put_integers(hid_t dataset, const char *name, int count, const int64_t *values)
+{
+    hsize_t length = (hsize_t)count;
+    hid_t space = H5Screate_simple(1, &length, NULL);
+    hid_t attribute = H5Acreate2(dataset, name, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT);
+    bool done = attribute >= 0 && (!count || H5Awrite(attribute, H5T_NATIVE_INT64, values) >= 0);
+    if (attribute >= 0) H5Aclose(attribute);
+    H5Sclose(space);
+    return done;
+}
+
+/* The number of values; -1 when there are more, or no such attribute. */
+static int get_integers(hid_t dataset, const char *name, int most, int64_t *values)
+{
+    hid_t attribute = H5Aopen(dataset, name, H5P_DEFAULT);
+    if (attribute < 0) return -1;
+    hid_t space = H5Aget_space(attribute);
+    hssize_t count = space < 0 ? -1 : H5Sget_simple_extent_npoints(space);
+    if (count > most || (count > 0 && H5Aread(attribute, H5T_NATIVE_INT64, values) < 0)) count = -1;
+    if (space >= 0) H5Sclose(space);
+    H5Aclose(attribute);
+    return (int)count;
+}
+
 static hid_t text_type(int64_t bytes)
 {
     hid_t type = H5Tcopy(H5T_C_S1);
@@ -139,6 +170,9 @@ static bool make_dataset(hid_t file, tarn_hdf5_dataset *dataset)
     H5Pset_fill_time(list, H5D_FILL_TIME_NEVER);
     hid_t id = H5Dcreate2(file, dataset->name, type, space, H5P_DEFAULT, list, H5P_DEFAULT);
     bool done = id >= 0 && (!dataset->in_digest || mark_in_digest(id));
+    if (done && dataset->slice.is_slice)
+        done = put_integers(id, "slice_begin", 1, &dataset->slice.begin) &&
+               put_integers(id, "slice_of", dataset->slice.ndim, dataset->slice.shape);
     dataset->offset = -1;
     if (done && dataset->bytes) {
         haddr_t offset = H5Dget_offset(id);
@@ -219,6 +253,12 @@ static bool describe(hid_t id, tarn_hdf5_dataset *dataset)
             dataset->is_text ? (int64_t)H5Tget_size(type) : tarn_hdf5_array_bytes(dataset->dtype, ndim, dataset->shape);
         known = dataset->bytes >= 0 && (!dataset->is_text || ndim == 0);
         dataset->in_digest = H5Aexists(id, "in_digest") > 0;
+        tarn_hdf5_slice *slice = &dataset->slice;
+        slice->is_slice = H5Aexists(id, "slice_begin") > 0;
+        if (slice->is_slice) {
+            slice->ndim = get_integers(id, "slice_of", TARN_MAX_DIMS, slice->shape);
+            known = known && ndim == 1 && slice->ndim >= 0 && get_integers(id, "slice_begin", 1, &slice->begin) == 1;
+        }
         haddr_t offset = H5Dget_offset(id);
         dataset->offset = offset == HADDR_UNDEF ? -1 : (int64_t)offset;
     }

@@ -8,6 +8,15 @@
 
 #include "checkpoint/problem.h"
 
+/* A stretch of an array that is split over several files: elements from `begin` on, of an array of that shape, counted
+ * along its flat elements. Kept as the attributes slice_begin and slice_of of a dataset of one dimension. */
+typedef struct tarn_hdf5_slice {
+    bool is_slice; /* false: a whole array, and the rest means nothing */
+    int64_t begin;
+    int ndim;
+    int64_t shape[TARN_MAX_DIMS];
+} tarn_hdf5_slice;
+
 typedef struct tarn_hdf5_dataset {
     const char *name; /* path without a leading slash */
     bool is_text;     /* one fixed-length string; dtype, ndim and shape mean nothing */
@@ -15,12 +24,15 @@ typedef struct tarn_hdf5_dataset {
     tarn_dtype dtype;
     int ndim;
     int64_t shape[TARN_MAX_DIMS];
+    tarn_hdf5_slice slice;
     int64_t bytes;  /* of raw data: a text's capacity, the ending zero included */
     int64_t offset; /* of the raw data, from the beginning of the file; -1 when bytes is 0 */
 } tarn_hdf5_dataset;
 
 /* Elements x size; -1 when that overflows or a dimension is negative. */
 int64_t tarn_hdf5_array_bytes(tarn_dtype dtype, int ndim, const int64_t *shape);
+
+bool tarn_hdf5_same_slice(const tarn_hdf5_slice *a, const tarn_hdf5_slice *b);
 
 /* Replaces path by a sparse file with these datasets behind a user block, contiguous and allocated but not written, and
  * sets each dataset's offset. The same datasets give the same bytes. */

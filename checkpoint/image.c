@@ -50,7 +50,8 @@ static bool check_name(const char *name, tarn_problem *problem)
                                    name ? name : "(null)");
 }
 
-static bool describe_entry(tarn_hdf5_dataset *dataset, const tarn_checkpoint_entry *entry, tarn_problem *problem)
+static bool describe_entry(tarn_hdf5_dataset *dataset, const tarn_checkpoint_entry *entry, const tarn_hdf5_slice *slice,
+                           tarn_problem *problem)
 {
     if (!check_name(entry->name, problem)) return false;
     if ((unsigned)entry->dtype >= TARN_DTYPE_COUNT || entry->ndim < 0 || entry->ndim > TARN_MAX_DIMS)
@@ -60,6 +61,7 @@ static bool describe_entry(tarn_hdf5_dataset *dataset, const tarn_checkpoint_ent
     dataset->ndim = entry->ndim;
     memcpy(dataset->shape, entry->shape, sizeof dataset->shape);
     dataset->in_digest = entry->in_digest;
+    if (slice) dataset->slice = *slice;
     dataset->bytes = tarn_hdf5_array_bytes(entry->dtype, entry->ndim, entry->shape);
     if (dataset->bytes < 0 || (dataset->bytes && !entry->data))
         return tarn_problem_set(problem, 0, "dataset %s: %s", entry->name,
@@ -89,7 +91,8 @@ static bool describe(tarn_checkpoint_image *image, const tarn_checkpoint_content
     image->text_count = content->text_count;
     for (int i = 0; i < count; i++)
         if (i < content->entry_count
-                ? !describe_entry(&image->datasets[i], &content->entries[i], problem)
+                ? !describe_entry(&image->datasets[i], &content->entries[i],
+                                  content->slices ? &content->slices[i] : NULL, problem)
                 : !describe_text(&image->datasets[i], &content->texts[i - content->entry_count], problem))
             return false;
     return true;
@@ -215,6 +218,8 @@ bool tarn_checkpoint_image_fits(const tarn_checkpoint_image *image, const tarn_c
         if (strcmp(dataset->name, entry->name) || dataset->dtype != entry->dtype || dataset->ndim != entry->ndim ||
             dataset->in_digest != entry->in_digest || (dataset->bytes && !entry->data))
             return false;
+        static const tarn_hdf5_slice whole;
+        if (!tarn_hdf5_same_slice(&dataset->slice, content->slices ? &content->slices[i] : &whole)) return false;
         for (int d = 0; d < entry->ndim; d++)
             if (dataset->shape[d] != entry->shape[d]) return false;
     }
