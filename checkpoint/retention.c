@@ -1,0 +1,98 @@
+/* retention.c - which checkpoints stay: the newest `keep`, the best, and those of an abandoned future under another
+ * name.
+ *
+ * Invariants: 1. an older one goes only after a newer one is durable, or, on a full disk, after a newer one was
+ * verified;
+ * 2. a broken one does not count as kept.
+ */
+#include "checkpoint/store_internal.h"
+#include "checkpoint/verify.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The writer thread does not log: the next poll does. */
+void tarn_checkpoint_note_down(tarn_checkpoint_store *store, tarn_log_level level, const char *format, ...)
+{
+    if (store->note_count == TARN_CHECKPOINT_NOTES) {
+        store->notes_lost++;
+        return;
+    }
+    tarn_checkpoint_note *next = &store->notes[store->note_count++];
+    va_list arguments;
+    va_start(arguments, format);
+    next->level = level;
+    vsnprintf(next->text, sizeof next->text, format, arguments);
+    va_end(arguments);
+}
+
+bool tarn_checkpoint_prune(tarn_checkpoint_store *store)
+{
+    int64_t *steps;
+    int count, removed = 0;
+    tarn_problem problem;
+    bool found_valid = false;
+    if (!tarn_checkpoint_scan(&steps, &count, store->directory, &problem)) return false;
+    tarn_checkpoint_found *found = malloc(sizeof *found);
+    int valid = 0;
+    for (int i = 0; found && !found_valid && i < count; i++) {
+        found_valid = tarn_checkpoint_find(found->path, store->directory, steps[i]) &&
+                      tarn_checkpoint_verify(found, true, &problem) && found->header.step == steps[i];
+        if (found_valid) valid = i;
+    }
+    for (int i = 0; found_valid && i < count; i++)
+        if (i != valid && tarn_checkpoint_find(found->path, store->directory, steps[i]) &&
+            tarn_checkpoint_remove(found->path))
+            removed++;
+    if (removed)
+        tarn_checkpoint_note_down(
+            store, TARN_LOG_WARN,
+            "checkpoint: the disk is full; removed %d older checkpoint%s from %s and kept that of step %" PRId64,
+            removed, removed == 1 ? "" : "s", store->directory, steps[valid]);
+    free(found);
+    free(steps);
+    return removed > 0;
+}
+
+/* A run that goes on from an earlier step leaves later ones behind it: the next start must not take them for the
+ * newest. They are renamed, not removed, since only their owner knows what they are worth. */
+static void set_aside(tarn_checkpoint_store *store, const char *path, int64_t step)
+{
+    char aside[TARN_CHECKPOINT_PATH];
+    bool folder = tarn_checkpoint_is_folder(path);
+    if (tarn_checkpoint_path(aside, store->directory, "superseded-%012lld%s", (long long)step, folder ? "" : ".h5") &&
+        (folder ? tarn_checkpoint_put_in_place(path, aside) : !rename(path, aside)))
+        tarn_checkpoint_note_down(
+            store, TARN_LOG_WARN,
+            "checkpoint: %s is of a later step than the one just saved, and is called %s from now on: remove it when "
+            "you do not need it",
+            path, strrchr(aside, '/') + 1);
+}
+
+/* Keeps the newest up to `newest`. Files whose header is broken do not count, so that they push no good one out. */
+void tarn_checkpoint_retain(tarn_checkpoint_store *store, int64_t newest)
+{
+    int64_t *steps;
+    int count, kept = 0;
+    tarn_problem problem;
+    if (!tarn_checkpoint_scan(&steps, &count, store->directory, &problem)) {
+        tarn_checkpoint_note_down(store, TARN_LOG_WARN, "checkpoint: %s; older checkpoints are kept", problem.text);
+        return;
+    }
+    tarn_checkpoint_found *found = malloc(sizeof *found);
+    for (int i = 0; found && i < count; i++) {
+        if (!tarn_checkpoint_find(found->path, store->directory, steps[i])) continue;
+        if (steps[i] > newest)
+            set_aside(store, found->path, steps[i]);
+        else if (kept >= store->keep)
+            tarn_checkpoint_remove(found->path);
+        else if (tarn_checkpoint_verify(found, false, &problem))
+            kept++;
+    }
+    free(found);
+    free(steps);
+}
