@@ -55,9 +55,12 @@ void fault_count(const fault_campaign *campaign, fault_tally *tally, const fault
             " best.h5 broken %d, of step %" PRId64 " instead of %" PRId64, verdict->best_broken, verdict->best_step,
             progress->best_step);
     }
-    if (!used) return;
-    if (tally->violations++ < PRINTED || campaign->verbose)
-        printf("  %s:%s%s%s\n", what, found, verdict->message[0] ? "; message: " : "", verdict->message);
+    if (!used || (tally->violations++ >= PRINTED && !campaign->verbose)) return;
+    char message[sizeof verdict->message];
+    memcpy(message, verdict->message, sizeof message);
+    for (char *c = message; *c; c++)
+        if (*c == '\n') *c = ' ';
+    printf("  %s:%s%s%s\n", what, found, message[0] ? "; message: " : "", message);
 #undef SAY
 }
 
