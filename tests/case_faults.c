@@ -4,7 +4,8 @@
  *   case_faults train DIR [options]        the training under test alone, for a preloaded fault_io
  *   case_faults load DIR [options]         loads, prints "step S life L digest D", or "nothing", "refused MESSAGE"
  *
- * Options: --subject store|in-place|rename-first, --scenario series|back, --no-sync file|directory|all (weakens the
+ * Options: --subject store|in-place|rename-first, --scenario series|back, --background (the writer
+ * thread works under the next step), --no-sync file|directory|all (weakens the
  * writer), --long, --stride N (every Nth point), --seed N, --workers N, --verbose.
  */
 #include "tests/faults/campaign.h"
@@ -46,6 +47,8 @@ static bool parse(int argc, char **argv, fault_campaign *campaign)
             campaign->long_form = true;
         } else if (!strcmp(name, "--verbose")) {
             campaign->verbose = true;
+        } else if (!strcmp(name, "--background")) {
+            campaign->options.in_background = true;
         } else if (!strcmp(name, "--subject") && choose(value, subjects, 3, &choice)) {
             campaign->options.kind = (fault_subject_kind)choice;
             i++;

@@ -191,14 +191,24 @@ static subject *open_subject(const fault_options *options, const char *directory
     return NULL;
 }
 
-/* The one place that knows how a state is saved. */
-static bool save(subject *self, fault_progress *progress)
+/* The one place that knows how a state is saved. In the background: only begun; finish_save tells how it ended. */
+static bool begin_save(subject *self)
 {
     if (self->options->kind != SUBJECT_STORE) return careless_save(self);
     const tarn_checkpoint_text texts[] = {{"text/config", self->state.config}};
-    tarn_status status = tarn_checkpoint_save(self->store, self->state.step, self->entries, STATE_ENTRIES, texts, 1,
-                                              is_best_step(self->state.step));
-    if (!status) return true;
+    const tarn_checkpoint_request request = {.step = self->state.step,
+                                             .entries = self->entries,
+                                             .entry_count = STATE_ENTRIES,
+                                             .texts = texts,
+                                             .text_count = 1,
+                                             .is_best = is_best_step(self->state.step),
+                                             .must = true};
+    return !tarn_checkpoint_begin(self->store, &request, NULL);
+}
+
+static bool finish_save(subject *self, bool begun, fault_progress *progress)
+{
+    if (self->options->kind != SUBJECT_STORE || (begun && !tarn_checkpoint_wait(self->store))) return begun;
     const tarn_error *error = tarn_get_error(self->context);
     if (!progress->message[0])
         snprintf(progress->message, sizeof progress->message, "%s", error ? error->message : "no message");
@@ -228,34 +238,45 @@ static int load(subject *self, char message[200])
     return 1;
 }
 
-static void acknowledge(const subject *self, fault_progress *progress)
+static void acknowledge(const subject *self, int64_t step, fault_progress *progress)
 {
     char note[64];
-    const fault_state *state = &self->state;
-    bool best = is_best_step(state->step) && self->options->kind == SUBJECT_STORE;
-    snprintf(note, sizeof note, "acknowledged %" PRId64 " %" PRId64 " %d", state->life, state->step, best);
-    progress->life = state->life;
-    progress->step = state->step;
+    int64_t life = self->state.life;
+    bool best = is_best_step(step) && self->options->kind == SUBJECT_STORE;
+    snprintf(note, sizeof note, "acknowledged %" PRId64 " %" PRId64 " %d", life, step, best);
+    progress->life = life;
+    progress->step = step;
     if (best) {
-        progress->best_life = state->life;
-        progress->best_step = state->step;
+        progress->best_life = life;
+        progress->best_step = step;
     }
     tarn_fault_note(note);
     if (self->options->loud) {
-        printf("acknowledged %" PRId64 "\n", state->step);
+        printf("acknowledged %" PRId64 "\n", step);
         fflush(stdout);
     }
 }
 
+static void settle(subject *self, int64_t step, bool begun, fault_progress *progress)
+{
+    if (finish_save(self, begun, progress))
+        acknowledge(self, step, progress);
+    else
+        progress->failed++;
+}
+
 static void train_on(subject *self, int64_t last, fault_progress *progress)
 {
+    bool begun = false, open = false;
     while (self->state.step < last) {
         advance(&self->state);
-        if (save(self, progress))
-            acknowledge(self, progress);
-        else
-            progress->failed++;
+        /* In the background the state has gone on before the save of the last step is looked at. */
+        if (open) settle(self, self->state.step - 1, begun, progress);
+        begun = begin_save(self);
+        open = self->options->in_background;
+        if (!open) settle(self, self->state.step, begun, progress);
     }
+    if (open) settle(self, self->state.step, begun, progress);
 }
 
 int fault_train(const fault_options *options, const char *directory, fault_progress *progress)
