@@ -100,6 +100,14 @@ static void finish(tarn_checkpoint_store *store, const char *path, const char *o
 {
     tarn_checkpoint_outcome *outcome = &store->outcome;
     tarn_problem problem = {0};
+    if (!tarn_checkpoint_set_later_aside(store, store->request.step, &problem)) {
+        outcome->status = TARN_ERROR_IO;
+        snprintf(outcome->message, sizeof outcome->message,
+                 "checkpoint: %.1000s is written, but the next start would not take it for the newest: %.400s; remove "
+                 "the later ones",
+                 path, problem.text);
+        return;
+    }
     outcome->durable = true;
     outcome->seconds = tarn_seconds() - store->started;
     if (!access(other, F_OK)) tarn_checkpoint_remove(other);

@@ -138,7 +138,8 @@ bool tarn_checkpoint_lock(int *lock, tarn_context *context, const char *director
     char host[128] = "", text[256];
     gethostname(host, sizeof host - 1);
     int length = snprintf(text, sizeof text, "process %d on %s\n", (int)getpid(), host);
-    if (ftruncate(file, 0) || pwrite(file, text, (size_t)length, 0) != length) {
+    /* A name cut short is no reason to refuse: it is for people. */
+    if (ftruncate(file, 0) || pwrite(file, text, (size_t)length, 0) < 0) {
         system_problem(problem, "", path);
         close(file);
         return false;

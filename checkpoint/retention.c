@@ -8,6 +8,7 @@
 #include "checkpoint/store_internal.h"
 #include "checkpoint/verify.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -58,19 +59,33 @@ bool tarn_checkpoint_prune(tarn_checkpoint_store *store)
     return removed > 0;
 }
 
-/* A run that goes on from an earlier step leaves later ones behind it: the next start must not take them for the
- * newest. They are renamed, not removed, since only their owner knows what they are worth. */
-static void set_aside(tarn_checkpoint_store *store, const char *path, int64_t step)
+bool tarn_checkpoint_set_later_aside(tarn_checkpoint_store *store, int64_t newest, tarn_problem *problem)
 {
-    char aside[TARN_CHECKPOINT_PATH];
-    bool folder = tarn_checkpoint_is_folder(path);
-    if (tarn_checkpoint_path(aside, store->directory, "superseded-%012lld%s", (long long)step, folder ? "" : ".h5") &&
-        (folder ? tarn_checkpoint_put_in_place(path, aside) : !rename(path, aside)))
-        tarn_checkpoint_note_down(
-            store, TARN_LOG_WARN,
-            "checkpoint: %s is of a later step than the one just saved, and is called %s from now on: remove it when "
-            "you do not need it",
-            path, strrchr(aside, '/') + 1);
+    int64_t *steps;
+    int count, renamed = 0;
+    char path[TARN_CHECKPOINT_PATH], aside[TARN_CHECKPOINT_PATH];
+    if (!tarn_checkpoint_scan(&steps, &count, store->directory, problem)) return false;
+    bool done = true;
+    for (int i = 0; done && i < count && steps[i] > newest; i++) {
+        if (!tarn_checkpoint_find(path, store->directory, steps[i])) continue;
+        bool folder = tarn_checkpoint_is_folder(path);
+        if (!tarn_checkpoint_path(aside, store->directory, "superseded-%012lld%s", (long long)steps[i],
+                                  folder ? "" : ".h5")) {
+            done = tarn_problem_set(problem, ENAMETOOLONG, "too long a name");
+        } else if (folder ? !tarn_checkpoint_put_in_place(path, aside) : rename(path, aside)) {
+            done = tarn_problem_set(problem, errno, "%s, of a later step, cannot be renamed: %s",
+                                    strrchr(path, '/') + 1, strerror(errno));
+        } else {
+            renamed++;
+            tarn_checkpoint_note_down(
+                store, TARN_LOG_WARN,
+                "checkpoint: %s is of a later step than the one just saved, and is called %s from now on: remove it "
+                "when you do not need it",
+                path, strrchr(aside, '/') + 1);
+        }
+    }
+    free(steps);
+    return done && (!renamed || tarn_checkpoint_sync_directory(store->directory, problem));
 }
 
 /* Keeps the newest up to `newest`. Files whose header is broken do not count, so that they push no good one out. */
@@ -86,9 +101,8 @@ void tarn_checkpoint_retain(tarn_checkpoint_store *store, int64_t newest)
     tarn_checkpoint_found *found = malloc(sizeof *found);
     for (int i = 0; found && i < count; i++) {
         if (!tarn_checkpoint_find(found->path, store->directory, steps[i])) continue;
-        if (steps[i] > newest)
-            set_aside(store, found->path, steps[i]);
-        else if (kept >= store->keep)
+        if (steps[i] > newest) continue;
+        if (kept >= store->keep)
             tarn_checkpoint_remove(found->path);
         else if (tarn_checkpoint_verify(found, false, &problem))
             kept++;

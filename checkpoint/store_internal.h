@@ -104,7 +104,11 @@ void tarn_checkpoint_note_down(tarn_checkpoint_store *store, tarn_log_level leve
     TARN_PRINTF(3, 4);
 /* Removes all checkpoints but the newest valid one; false when that frees nothing. */
 bool tarn_checkpoint_prune(tarn_checkpoint_store *store);
-/* Keeps the newest up to `newest`; later ones are set aside. */
+/* A run that goes on from an earlier step leaves later ones behind it: the next start must not take them for the
+ * newest. They are renamed, not removed, since only their owner knows what they are worth. The new checkpoint is not
+ * the newest before that is durable, too. */
+bool tarn_checkpoint_set_later_aside(tarn_checkpoint_store *store, int64_t newest, tarn_problem *problem);
+/* Keeps the newest up to `newest`. */
 void tarn_checkpoint_retain(tarn_checkpoint_store *store, int64_t newest);
 
 #endif
