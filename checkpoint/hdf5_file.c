@@ -1,6 +1,8 @@
 /* hdf5_file.c - see hdf5_file.h. */
 #include "checkpoint/hdf5_file.h"
+#include "checkpoint/hdf5_memory.h"
 
+#include <errno.h>
 #include <hdf5.h>
 #include <stdlib.h>
 #include <string.h>
@@ -198,25 +200,27 @@ static hid_t access_list(void)
     return list;
 }
 
-bool tarn_hdf5_make(const char *path, int64_t user_block, tarn_hdf5_dataset *datasets, int count, tarn_problem *problem)
+bool tarn_hdf5_make(tarn_hdf5_memory *memory, int64_t user_block, tarn_hdf5_dataset *datasets, int count,
+                    tarn_problem *problem)
 {
     error_printing saved = silence();
     hid_t access = access_list();
+    bool ready = tarn_hdf5_memory_use(memory, access);
     H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110);
     H5Pset_alignment(access, 4096, 4096);
     hid_t create = timeless(H5P_FILE_CREATE);
     H5Pset_userblock(create, (hsize_t)user_block);
-    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, create, access);
+    hid_t file = ready ? H5Fcreate("template", H5F_ACC_TRUNC, create, access) : -1;
     bool done = file >= 0;
-    if (!done) tarn_problem_set(problem, 0, "HDF5 could not create %s", path);
+    if (!done) tarn_problem_set(problem, 0, "HDF5 could not make an empty file in memory");
     for (int i = 0; done && i < count; i++) {
         done = make_dataset(file, &datasets[i]);
         if (!done)
-            tarn_problem_set(problem, 0, "HDF5 could not create dataset %s in %s (is the name used twice?)",
-                             datasets[i].name, path);
+            tarn_problem_set(problem, 0, "HDF5 could not create dataset %s (is the name used twice?)",
+                             datasets[i].name);
     }
     if (file >= 0 && H5Fclose(file) < 0 && done)
-        done = tarn_problem_set(problem, 0, "HDF5 could not write %s: is the disk full?", path);
+        done = tarn_problem_set(problem, ENOMEM, "HDF5 could not make an empty file in memory: out of memory");
     H5Pclose(create);
     H5Pclose(access);
     restore(saved);

@@ -6,6 +6,7 @@
 #ifndef TARN_CHECKPOINT_HDF5_FILE_H
 #define TARN_CHECKPOINT_HDF5_FILE_H
 
+#include "checkpoint/hdf5_memory.h"
 #include "checkpoint/problem.h"
 
 /* A stretch of an array that is split over several files: elements from `begin` on, of an array of that shape, counted
@@ -34,9 +35,9 @@ int64_t tarn_hdf5_array_bytes(tarn_dtype dtype, int ndim, const int64_t *shape);
 
 bool tarn_hdf5_same_slice(const tarn_hdf5_slice *a, const tarn_hdf5_slice *b);
 
-/* Replaces path by a sparse file with these datasets behind a user block, contiguous and allocated but not written, and
- * sets each dataset's offset. The same datasets give the same bytes. */
-bool tarn_hdf5_make(const char *path, int64_t user_block, tarn_hdf5_dataset *datasets, int count,
+/* Makes a file in memory with these datasets behind a user block, contiguous and allocated but not written, and sets
+ * each dataset's offset. The same datasets give the same bytes. The disk is not touched. */
+bool tarn_hdf5_make(tarn_hdf5_memory *memory, int64_t user_block, tarn_hdf5_dataset *datasets, int count,
                     tarn_problem *problem);
 
 typedef struct tarn_hdf5_file tarn_hdf5_file;

@@ -15,8 +15,8 @@
 
 typedef struct tarn_checkpoint_image tarn_checkpoint_image;
 
-/* Makes the template through a temporary file at `path`, which is gone afterwards. */
-bool tarn_checkpoint_image_make(tarn_checkpoint_image **image, const char *path, const tarn_checkpoint_content *content,
+/* Makes the template: in memory, the disk is not touched. */
+bool tarn_checkpoint_image_make(tarn_checkpoint_image **image, const tarn_checkpoint_content *content,
                                 tarn_problem *problem);
 void tarn_checkpoint_image_destroy(tarn_checkpoint_image *image);
 bool tarn_checkpoint_image_fits(const tarn_checkpoint_image *image, const tarn_checkpoint_content *content);

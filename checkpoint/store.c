@@ -194,21 +194,12 @@ static bool assign_parts(tarn_checkpoint_store *store, int parts, tarn_problem *
 /* On the training thread: HDF5 is used on no other. Made anew when names, shapes or the capacity of a text have
  * changed.
  */
-static bool make_template(tarn_checkpoint_store *store, tarn_checkpoint_own *own,
-                          const tarn_checkpoint_content *content, tarn_problem *problem)
+static bool make_template(tarn_checkpoint_own *own, const tarn_checkpoint_content *content, tarn_problem *problem)
 {
-    char path[TARN_CHECKPOINT_PATH], number[16] = "";
     if (tarn_checkpoint_image_fits(own->image, content)) return true;
     tarn_checkpoint_image_destroy(own->image);
     own->image = NULL;
-    if (store->parts > 1) snprintf(number, sizeof number, "-%03d", own->part);
-    if (!tarn_checkpoint_path(path, store->directory, ".tmp-template%s.h5", number))
-        return tarn_problem_set(problem, ENAMETOOLONG, "too long a name");
-    if (tarn_checkpoint_image_make(&own->image, path, content, problem)) return true;
-    if (store->parts > 1 || !tarn_checkpoint_disk_full(problem)) return false;
-    bool again = tarn_checkpoint_prune(store) && tarn_checkpoint_image_make(&own->image, path, content, problem);
-    tarn_checkpoint_log_notes(store);
-    return again;
+    return tarn_checkpoint_image_make(&own->image, content, problem);
 }
 
 /* Copies this rank's share, or (fresh not NULL) only makes room for it. */
@@ -225,7 +216,7 @@ static bool take_share(tarn_checkpoint_store *store, const tarn_checkpoint_reque
         tarn_checkpoint_part part = {.content = whole};
         if (store->parts > 1 && !tarn_checkpoint_cut(&part, &whole, own->part, store->parts, problem)) return false;
         bool new_pages = false;
-        bool done = make_template(store, own, &part.content, problem);
+        bool done = make_template(own, &part.content, problem);
         if (fresh) {
             done = done && tarn_checkpoint_snapshot_plan(own->snapshot, &part.content, &new_pages, problem);
             *fresh = *fresh || new_pages;

@@ -70,7 +70,7 @@ int64_t tarn_checkpoint_snapshot_bytes(const tarn_checkpoint_store *store, const
  * digest, temporary file, fsync, rename, fsync of the directory, retention. *begun (may be NULL) is false when the
  * write before is still under way and the request does not insist: such a checkpoint is left out, which is logged and
  * counted. One file: rank 0 (others return at once, *begun false); errors are what can be told now (a name that is
- * none, no memory, TARN_ERROR_IO when HDF5's template cannot be made). In parts: on all ranks at the same step, which
+ * none, no memory). In parts: on all ranks at the same step, which
  * hold the same state; collective when the request insists and a write is under way; what fails on one rank then is in
  * its vote. */
 tarn_status tarn_checkpoint_begin(tarn_checkpoint_store *store, const tarn_checkpoint_request *request, bool *begun);
