@@ -4,7 +4,7 @@
  *   case_faults train DIR [options]        the training under test alone, for a preloaded fault_io
  *   case_faults load DIR [options]         loads, prints "step S life L digest D", or "nothing", "refused MESSAGE"
  *
- * Options: --subject store|in-place|rename-first, --scenario series|back, --background (the writer
+ * Options: --subject store|in-place|rename-first, --scenario series|back|quarantine, --background (the writer
  * thread works under the next step), --no-sync file|directory|all (weakens the
  * writer), --long, --stride N (every Nth point), --seed N, --workers N, --verbose.
  */
@@ -38,8 +38,8 @@ static bool choose(const char *value, const char *const names[], int count, int 
 
 static bool parse(int argc, char **argv, fault_campaign *campaign)
 {
-    static const char *const subjects[] = {"store", "in-place", "rename-first"}, *const scenarios[] = {"series",
-                                                                                                       "back"};
+    static const char *const subjects[] = {"store", "in-place", "rename-first"}, *const scenarios[] = {"series", "back",
+                                                                                                       "quarantine"};
     for (int i = 0; i < argc; i++) {
         const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
         int choice = 0;
@@ -52,7 +52,7 @@ static bool parse(int argc, char **argv, fault_campaign *campaign)
         } else if (!strcmp(name, "--subject") && choose(value, subjects, 3, &choice)) {
             campaign->options.kind = (fault_subject_kind)choice;
             i++;
-        } else if (!strcmp(name, "--scenario") && choose(value, scenarios, 2, &choice)) {
+        } else if (!strcmp(name, "--scenario") && choose(value, scenarios, 3, &choice)) {
             campaign->options.scenario = (fault_scenario)choice;
             i++;
         } else if (!strcmp(name, "--no-sync")) {

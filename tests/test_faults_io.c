@@ -20,6 +20,11 @@ Test(faults_io, nor_when_a_run_goes_back_behind_its_checkpoints)
     check_holds("io --scenario back", 300);
 }
 
+Test(faults_io, nor_when_a_checkpoint_is_set_aside)
+{
+    check_holds("io --scenario quarantine", 15);
+}
+
 /* A kill while a file is overwritten, and an error after half of it, leave a mixture that is believed. */
 Test(faults_io, control_in_place_without_a_digest)
 {

@@ -18,6 +18,11 @@ Test(faults_power, also_when_a_run_goes_back_behind_its_checkpoints)
     check_holds("power --scenario back", 500);
 }
 
+Test(faults_power, also_when_a_checkpoint_is_set_aside)
+{
+    check_holds("power --scenario quarantine", 2);
+}
+
 Test(faults_power, control_without_fsync_of_files)
 {
     check_bites("power --no-sync file", 30);

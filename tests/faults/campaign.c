@@ -16,8 +16,12 @@
 static bool is_lost(const fault_campaign *campaign, const fault_verdict *verdict)
 {
     const fault_progress *progress = &verdict->progress;
-    if (progress->life) return !verdict->found || verdict->life != progress->life || verdict->step < progress->step;
-    return campaign->options.scenario == SCENARIO_BACK &&
+    if (progress->life) {
+        if (!verdict->found || verdict->life != progress->life || verdict->step < progress->step) return true;
+        /* What was set aside must not come back. */
+        return campaign->options.scenario == SCENARIO_QUARANTINE && verdict->step > progress->step;
+    }
+    return campaign->options.scenario != SCENARIO_SERIES &&
            (!verdict->found || (verdict->life == 1 && verdict->step < FAULT_LAST_STEP - 1));
 }
 
@@ -130,7 +134,7 @@ fault_tree fault_prepare(const fault_campaign *campaign)
     char *folder = tarn_test_format("%s/prepare", campaign->base), *run = tarn_test_format("%s/run", folder);
     fault_run_child(&first, &before, folder, (tarn_fault_plan){0}, progress);
     before = fault_tree_read(run);
-    if (campaign->options.kind == SUBJECT_STORE) {
+    if (campaign->options.kind == SUBJECT_STORE && campaign->options.scenario == SCENARIO_BACK) {
         static const uint8_t rubbish[5000] = {1, 2, 3};
         fault_tree_add(&before, "ckpt-000000000007.h5", rubbish, sizeof rubbish, 10001);
         fault_tree_add(&before, ".tmp-000000000006.h5", rubbish, sizeof rubbish, 10002);

@@ -1,5 +1,6 @@
 /* subject.c - see subject.h. */
 #include "tests/faults/subject.h"
+#include "checkpoint/quarantine.h"
 #include "tests/faults/fault_io.h"
 #include "tests/support.h"
 
@@ -92,11 +93,21 @@ static void describe(subject *self)
 {
     fault_state *s = &self->state;
     const tarn_checkpoint_entry entries[STATE_ENTRIES] = {
-        {"model/weight", TARN_F32, 2, {11, 100}, s->weight, true},
-        {"optim/m/weight", TARN_F32, 2, {11, 100}, s->moment, true},
-        {"state/step", TARN_I64, 0, {0}, &s->step, true},
-        {"state/life", TARN_I64, 0, {0}, &s->life, true},
-        {"state/bytes", TARN_BOOL, 1, {777}, s->bytes, false},
+        {.name = "model/weight",
+         .dtype = TARN_F32,
+         .ndim = 2,
+         .shape = {11, 100},
+         .data = s->weight,
+         .in_digest = true},
+        {.name = "optim/m/weight",
+         .dtype = TARN_F32,
+         .ndim = 2,
+         .shape = {11, 100},
+         .data = s->moment,
+         .in_digest = true},
+        {.name = "state/step", .dtype = TARN_I64, .data = &s->step, .in_digest = true},
+        {.name = "state/life", .dtype = TARN_I64, .data = &s->life, .in_digest = true},
+        {.name = "state/bytes", .dtype = TARN_BOOL, .ndim = 1, .shape = {777}, .data = s->bytes},
     };
     memcpy(self->entries, entries, sizeof entries);
 }
@@ -279,8 +290,25 @@ static void train_on(subject *self, int64_t last, fault_progress *progress)
     if (open) settle(self, self->state.step, begun, progress);
 }
 
+/* As a supervisor does with a checkpoint that a run keeps failing from. */
+static int quarantine(const char *directory, fault_progress *progress)
+{
+    tarn_problem problem;
+    if (tarn_checkpoint_quarantine(directory, FAULT_LAST_STEP, &problem)) {
+        progress->life = 1;
+        progress->step = FAULT_LAST_STEP - 1;
+        tarn_fault_note("acknowledged 1 4 0");
+    } else {
+        snprintf(progress->message, sizeof progress->message, "%.250s", problem.text);
+        progress->failed++;
+    }
+    progress->finished = true;
+    return 0;
+}
+
 int fault_train(const fault_options *options, const char *directory, fault_progress *progress)
 {
+    if (options->scenario == SCENARIO_QUARANTINE) return quarantine(directory, progress);
     subject *self = open_subject(options, directory, NULL);
     if (!self) return 1;
     begin_life(&self->state, options->scenario == SCENARIO_BACK ? 2 : 1);

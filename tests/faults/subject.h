@@ -19,11 +19,16 @@ typedef enum fault_subject_kind {
     SUBJECT_RENAME_FIRST /* control: temporary file, rename, then fsync; believed when its length is right */
 } fault_subject_kind;
 
-/* What the training does: series: life 1 from nothing to FAULT_LAST_STEP, one checkpoint per step, keep 2, best at
- * steps 2 and
- * 4. back: life 2 begins anew in a directory where life 1 went to its end, and to whose newest file a broken later one
- * and a temporary one were added. */
-typedef enum fault_scenario { SCENARIO_SERIES, SCENARIO_BACK } fault_scenario;
+/* What the process under test does. */
+typedef enum fault_scenario {
+    /* Life 1 from nothing to FAULT_LAST_STEP: one checkpoint per step, 2 are kept, best at steps 2 and 4. */
+    SCENARIO_SERIES,
+    /* Life 2 begins anew where life 1 went to its end, among a broken checkpoint of a later step and a temporary file.
+     */
+    SCENARIO_BACK,
+    /* The last checkpoint of life 1 is set aside by the supervisor. */
+    SCENARIO_QUARANTINE
+} fault_scenario;
 
 #define FAULT_LIVES     2
 #define FAULT_LAST_STEP 5
