@@ -10,8 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void tarn_checkpoint_digest_entry(tarn_sha256 *sha, const char *name, tarn_dtype dtype, int ndim, const int64_t *shape,
-                                  const void *data, int64_t bytes)
+void tarn_checkpoint_digest_head(tarn_sha256 *sha, const char *name, tarn_dtype dtype, int ndim, const int64_t *shape)
 {
     const char *type = tarn_dtype_name(dtype);
     int64_t dimensions = ndim;
@@ -19,7 +18,6 @@ void tarn_checkpoint_digest_entry(tarn_sha256 *sha, const char *name, tarn_dtype
     tarn_sha256_update(sha, type, strlen(type) + 1);
     tarn_sha256_update(sha, &dimensions, sizeof dimensions);
     if (ndim) tarn_sha256_update(sha, shape, (size_t)ndim * sizeof *shape);
-    tarn_sha256_update(sha, data, (size_t)bytes);
 }
 
 static int by_name(const void *a, const void *b)
@@ -39,7 +37,8 @@ bool tarn_checkpoint_digest_bytes(const tarn_checkpoint_entry *entries, int entr
     for (int i = 0; sha && i < count; i++) {
         const tarn_checkpoint_entry *entry = order[i];
         int64_t bytes = tarn_hdf5_array_bytes(entry->dtype, entry->ndim, entry->shape);
-        tarn_checkpoint_digest_entry(sha, entry->name, entry->dtype, entry->ndim, entry->shape, entry->data, bytes);
+        tarn_checkpoint_digest_head(sha, entry->name, entry->dtype, entry->ndim, entry->shape);
+        tarn_sha256_update(sha, entry->data, (size_t)bytes);
     }
     bool done = tarn_sha256_finish(sha, digest) && order;
     free(order);

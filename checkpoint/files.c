@@ -37,6 +37,26 @@ bool tarn_checkpoint_file(char out[TARN_CHECKPOINT_PATH], const char *directory,
     return tarn_checkpoint_path(out, directory, "ckpt-%012lld.h5", (long long)step);
 }
 
+bool tarn_checkpoint_folder(char out[TARN_CHECKPOINT_PATH], const char *directory, int64_t step)
+{
+    return tarn_checkpoint_path(out, directory, "ckpt-%012lld", (long long)step);
+}
+
+bool tarn_checkpoint_is_folder(const char *path)
+{
+    struct stat info;
+    return !stat(path, &info) && S_ISDIR(info.st_mode);
+}
+
+bool tarn_checkpoint_find(char out[TARN_CHECKPOINT_PATH], const char *directory, int64_t step)
+{
+    if (!tarn_checkpoint_file(out, directory, step)) return false;
+    if (!access(out, F_OK)) return true;
+    char folder[TARN_CHECKPOINT_PATH];
+    if (tarn_checkpoint_folder(folder, directory, step) && tarn_checkpoint_is_folder(folder)) strcpy(out, folder);
+    return true;
+}
+
 bool tarn_checkpoint_sync_directory(const char *directory, tarn_problem *problem)
 {
     int file = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -118,7 +138,8 @@ bool tarn_checkpoint_lock(int *lock, tarn_context *context, const char *director
     char host[128] = "", text[256];
     gethostname(host, sizeof host - 1);
     int length = snprintf(text, sizeof text, "process %d on %s\n", (int)getpid(), host);
-    if (ftruncate(file, 0) || pwrite(file, text, (size_t)length, 0) != length) {
+    /* A name cut short is no reason to refuse: it is for people. */
+    if (ftruncate(file, 0) || pwrite(file, text, (size_t)length, 0) < 0) {
         system_problem(problem, "", path);
         close(file);
         return false;
@@ -133,22 +154,76 @@ void tarn_checkpoint_unlock(int lock)
     if (lock >= 0) close(lock);
 }
 
+/* ---- removing ---------------------------------------------------------------------------------------------------- */
+
+/* A file, or a folder of files: checkpoints are no deeper. */
+static bool remove_flat(const char *path)
+{
+    if (!unlink(path) || errno == ENOENT) return true;
+    DIR *folder = opendir(path);
+    if (!folder) return false;
+    for (struct dirent *entry; (entry = readdir(folder));)
+        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")) unlinkat(dirfd(folder), entry->d_name, 0);
+    closedir(folder);
+    return !rmdir(path);
+}
+
+/* ".tmp-<what>-<name>" beside path. */
+static bool beside(char out[TARN_CHECKPOINT_PATH], const char *path, const char *what)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash) return false;
+    int used = snprintf(out, TARN_CHECKPOINT_PATH, "%.*s/.tmp-%s-%s", (int)(slash - path), path, what, slash + 1);
+    return used > 0 && used < TARN_CHECKPOINT_PATH;
+}
+
+bool tarn_checkpoint_remove(const char *path)
+{
+    char temporary[TARN_CHECKPOINT_PATH];
+    if (!tarn_checkpoint_is_folder(path)) return !unlink(path);
+    if (!beside(temporary, path, "removed")) return false;
+    remove_flat(temporary);
+    return !rename(path, temporary) && remove_flat(temporary);
+}
+
+bool tarn_checkpoint_put_in_place(const char *temporary, const char *path)
+{
+    if (!rename(temporary, path)) return true;
+    if (errno != ENOTEMPTY && errno != EEXIST) return false;
+    if (!renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_EXCHANGE)) return remove_flat(temporary);
+    /* A file system that cannot exchange names: for a moment there is none. */
+    char old[TARN_CHECKPOINT_PATH];
+    if (!beside(old, path, "old")) return false;
+    remove_flat(old);
+    if (rename(path, old)) return false;
+    bool done = !rename(temporary, path);
+    int error = errno;
+    if (done)
+        remove_flat(old);
+    else if (rename(old, path))
+        done = false;
+    errno = error;
+    return done;
+}
+
 void tarn_checkpoint_remove_temporaries(const char *directory)
 {
+    char path[TARN_CHECKPOINT_PATH];
     DIR *folder = opendir(directory);
     if (!folder) return;
     for (struct dirent *entry; (entry = readdir(folder));)
-        if (!strncmp(entry->d_name, ".tmp-", 5)) unlinkat(dirfd(folder), entry->d_name, 0);
+        if (!strncmp(entry->d_name, ".tmp-", 5) && tarn_checkpoint_path(path, directory, "%s", entry->d_name))
+            remove_flat(path);
     closedir(folder);
 }
 
-/* The step of "ckpt-<12 digits or more>.h5"; -1 for any other name. */
+/* The step of "ckpt-<12 digits or more>", with .h5 or without; -1 for any other name. */
 static int64_t step_of(const char *name)
 {
     if (strncmp(name, "ckpt-", 5)) return -1;
     const char *digits = name + 5;
     size_t count = strspn(digits, "0123456789");
-    if (count < 12 || count > 18 || strcmp(digits + count, ".h5")) return -1;
+    if (count < 12 || count > 18 || (digits[count] && strcmp(digits + count, ".h5"))) return -1;
     return strtoll(digits, NULL, 10);
 }
 
@@ -185,6 +260,10 @@ bool tarn_checkpoint_scan(int64_t **steps, int *count, const char *directory, ta
     if (done && errno) done = system_problem(problem, "listing ", directory);
     closedir(folder);
     if (*count) qsort(*steps, (size_t)*count, sizeof **steps, greatest_first);
+    int kept = 0; /* a file and a folder may be of one step */
+    for (int i = 0; i < *count; i++)
+        if (!kept || (*steps)[i] != (*steps)[kept - 1]) (*steps)[kept++] = (*steps)[i];
+    *count = kept;
     if (!done) {
         free(*steps);
         *steps = NULL;
@@ -227,17 +306,48 @@ static bool copy_file(const char *from, const char *to)
     return done;
 }
 
+static bool link_or_copy(const char *path, const char *name)
+{
+    return !link(path, name) || copy_file(path, name);
+}
+
+/* Links of all files of a folder in a folder of its own. */
+static bool link_folder(const char *path, const char *temporary, tarn_problem *problem)
+{
+    char from[TARN_CHECKPOINT_PATH], to[TARN_CHECKPOINT_PATH];
+    remove_flat(temporary);
+    DIR *folder = opendir(path);
+    bool done = folder && !mkdir(temporary, 0777);
+    for (struct dirent *entry; done && (entry = readdir(folder));) {
+        if (entry->d_name[0] == '.') continue;
+        done = tarn_checkpoint_path(from, path, "%s", entry->d_name) &&
+               tarn_checkpoint_path(to, temporary, "%s", entry->d_name) && link_or_copy(from, to);
+    }
+    int error = errno;
+    if (folder) closedir(folder);
+    errno = error;
+    return done && tarn_checkpoint_sync_directory(temporary, problem);
+}
+
 bool tarn_checkpoint_link_best(const char *directory, const char *path, tarn_problem *problem)
 {
-    char temporary[TARN_CHECKPOINT_PATH], best[TARN_CHECKPOINT_PATH];
+    char temporary[TARN_CHECKPOINT_PATH], file[TARN_CHECKPOINT_PATH], folder[TARN_CHECKPOINT_PATH];
     if (!tarn_checkpoint_path(temporary, directory, ".tmp-best.h5") ||
-        !tarn_checkpoint_path(best, directory, "best.h5"))
+        !tarn_checkpoint_path(file, directory, "best.h5") || !tarn_checkpoint_path(folder, directory, "best"))
         return tarn_problem_set(problem, ENAMETOOLONG, "%s: too long a name", directory);
-    unlink(temporary);
-    bool done = !link(path, temporary) || copy_file(path, temporary);
-    if (done) done = !rename(temporary, best);
-    if (!done) system_problem(problem, "", best);
+    bool parts = tarn_checkpoint_is_folder(path), done;
+    remove_flat(temporary);
+    if (parts)
+        done = link_folder(path, temporary, problem) && tarn_checkpoint_put_in_place(temporary, folder);
+    else
+        done = link_or_copy(path, temporary) && !rename(temporary, file);
+    if (!done)
+        system_problem(problem, "", parts ? folder : file);
+    else if (parts)
+        unlink(file); /* the best of before, of the other kind */
+    else if (tarn_checkpoint_is_folder(folder))
+        tarn_checkpoint_remove(folder);
     /* A rename between two names of one file does nothing and leaves both. */
-    unlink(temporary);
+    remove_flat(temporary);
     return done;
 }

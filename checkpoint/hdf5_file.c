@@ -1,6 +1,8 @@
 /* hdf5_file.c - see hdf5_file.h. */
 #include "checkpoint/hdf5_file.h"
+#include "checkpoint/hdf5_memory.h"
 
+#include <errno.h>
 #include <hdf5.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +72,13 @@ int64_t tarn_hdf5_array_bytes(tarn_dtype dtype, int ndim, const int64_t *shape)
     return empty ? 0 : bytes;
 }
 
+bool tarn_hdf5_same_slice(const tarn_hdf5_slice *a, const tarn_hdf5_slice *b)
+{
+    if (a->is_slice != b->is_slice) return false;
+    return !a->is_slice || (a->begin == b->begin && a->ndim == b->ndim &&
+                            (!a->ndim || !memcmp(a->shape, b->shape, (size_t)a->ndim * sizeof *a->shape)));
+}
+
 /* ---- making ---------------------------------------------------------------------------------------------------- */
 
 /* A time inside the file would make its bytes depend on when it was made. */
@@ -113,6 +122,30 @@ static bool mark_in_digest(hid_t dataset)
     return done;
 }
 
+static bool put_integers(hid_t dataset, const char *name, int count, const int64_t *values)
+{
+    hsize_t length = (hsize_t)count;
+    hid_t space = H5Screate_simple(1, &length, NULL);
+    hid_t attribute = H5Acreate2(dataset, name, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT);
+    bool done = attribute >= 0 && (!count || H5Awrite(attribute, H5T_NATIVE_INT64, values) >= 0);
+    if (attribute >= 0) H5Aclose(attribute);
+    H5Sclose(space);
+    return done;
+}
+
+/* The number of values; -1 when there are more, or no such attribute. */
+static int get_integers(hid_t dataset, const char *name, int most, int64_t *values)
+{
+    hid_t attribute = H5Aopen(dataset, name, H5P_DEFAULT);
+    if (attribute < 0) return -1;
+    hid_t space = H5Aget_space(attribute);
+    hssize_t count = space < 0 ? -1 : H5Sget_simple_extent_npoints(space);
+    if (count > most || (count > 0 && H5Aread(attribute, H5T_NATIVE_INT64, values) < 0)) count = -1;
+    if (space >= 0) H5Sclose(space);
+    H5Aclose(attribute);
+    return (int)count;
+}
+
 static hid_t text_type(int64_t bytes)
 {
     hid_t type = H5Tcopy(H5T_C_S1);
@@ -139,6 +172,9 @@ static bool make_dataset(hid_t file, tarn_hdf5_dataset *dataset)
     H5Pset_fill_time(list, H5D_FILL_TIME_NEVER);
     hid_t id = H5Dcreate2(file, dataset->name, type, space, H5P_DEFAULT, list, H5P_DEFAULT);
     bool done = id >= 0 && (!dataset->in_digest || mark_in_digest(id));
+    if (done && dataset->slice.is_slice)
+        done = put_integers(id, "slice_begin", 1, &dataset->slice.begin) &&
+               put_integers(id, "slice_of", dataset->slice.ndim, dataset->slice.shape);
     dataset->offset = -1;
     if (done && dataset->bytes) {
         haddr_t offset = H5Dget_offset(id);
@@ -164,25 +200,27 @@ static hid_t access_list(void)
     return list;
 }
 
-bool tarn_hdf5_make(const char *path, int64_t user_block, tarn_hdf5_dataset *datasets, int count, tarn_problem *problem)
+bool tarn_hdf5_make(tarn_hdf5_memory *memory, int64_t user_block, tarn_hdf5_dataset *datasets, int count,
+                    tarn_problem *problem)
 {
     error_printing saved = silence();
     hid_t access = access_list();
+    bool ready = tarn_hdf5_memory_use(memory, access);
     H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110);
     H5Pset_alignment(access, 4096, 4096);
     hid_t create = timeless(H5P_FILE_CREATE);
     H5Pset_userblock(create, (hsize_t)user_block);
-    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, create, access);
+    hid_t file = ready ? H5Fcreate("template", H5F_ACC_TRUNC, create, access) : -1;
     bool done = file >= 0;
-    if (!done) tarn_problem_set(problem, 0, "HDF5 could not create %s", path);
+    if (!done) tarn_problem_set(problem, 0, "HDF5 could not make an empty file in memory");
     for (int i = 0; done && i < count; i++) {
         done = make_dataset(file, &datasets[i]);
         if (!done)
-            tarn_problem_set(problem, 0, "HDF5 could not create dataset %s in %s (is the name used twice?)",
-                             datasets[i].name, path);
+            tarn_problem_set(problem, 0, "HDF5 could not create dataset %s (is the name used twice?)",
+                             datasets[i].name);
     }
     if (file >= 0 && H5Fclose(file) < 0 && done)
-        done = tarn_problem_set(problem, 0, "HDF5 could not write %s: is the disk full?", path);
+        done = tarn_problem_set(problem, ENOMEM, "HDF5 could not make an empty file in memory: out of memory");
     H5Pclose(create);
     H5Pclose(access);
     restore(saved);
@@ -219,6 +257,12 @@ static bool describe(hid_t id, tarn_hdf5_dataset *dataset)
             dataset->is_text ? (int64_t)H5Tget_size(type) : tarn_hdf5_array_bytes(dataset->dtype, ndim, dataset->shape);
         known = dataset->bytes >= 0 && (!dataset->is_text || ndim == 0);
         dataset->in_digest = H5Aexists(id, "in_digest") > 0;
+        tarn_hdf5_slice *slice = &dataset->slice;
+        slice->is_slice = H5Aexists(id, "slice_begin") > 0;
+        if (slice->is_slice) {
+            slice->ndim = get_integers(id, "slice_of", TARN_MAX_DIMS, slice->shape);
+            known = known && ndim == 1 && slice->ndim >= 0 && get_integers(id, "slice_begin", 1, &slice->begin) == 1;
+        }
         haddr_t offset = H5Dget_offset(id);
         dataset->offset = offset == HADDR_UNDEF ? -1 : (int64_t)offset;
     }

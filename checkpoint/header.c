@@ -82,5 +82,6 @@ bool tarn_checkpoint_header_decode(tarn_checkpoint_header *header, const uint8_t
         return tarn_problem_set(problem, 0, "its header holds impossible values");
     memcpy(header->image_digest, block + AT_IMAGE_DIGEST, TARN_SHA256_BYTES);
     memcpy(header->state_digest, block + AT_STATE_DIGEST, TARN_SHA256_BYTES);
+    memcpy(header->block_digest, sum, TARN_SHA256_BYTES);
     return true;
 }

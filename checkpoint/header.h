@@ -19,7 +19,8 @@ typedef struct tarn_checkpoint_header {
     int64_t step;
     int64_t image_bytes;
     uint8_t image_digest[TARN_SHA256_BYTES];
-    uint8_t state_digest[TARN_SHA256_BYTES];
+    uint8_t state_digest[TARN_SHA256_BYTES]; /* of one part: of what it holds */
+    uint8_t block_digest[TARN_SHA256_BYTES]; /* of the block itself; set by decode */
 } tarn_checkpoint_header;
 
 /* False when OpenSSL failed. */

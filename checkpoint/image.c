@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define STAGE_BYTES ((size_t)1 << 20)
@@ -50,7 +49,8 @@ static bool check_name(const char *name, tarn_problem *problem)
                                    name ? name : "(null)");
 }
 
-static bool describe_entry(tarn_hdf5_dataset *dataset, const tarn_checkpoint_entry *entry, tarn_problem *problem)
+static bool describe_entry(tarn_hdf5_dataset *dataset, const tarn_checkpoint_entry *entry, const tarn_hdf5_slice *slice,
+                           tarn_problem *problem)
 {
     if (!check_name(entry->name, problem)) return false;
     if ((unsigned)entry->dtype >= TARN_DTYPE_COUNT || entry->ndim < 0 || entry->ndim > TARN_MAX_DIMS)
@@ -60,6 +60,7 @@ static bool describe_entry(tarn_hdf5_dataset *dataset, const tarn_checkpoint_ent
     dataset->ndim = entry->ndim;
     memcpy(dataset->shape, entry->shape, sizeof dataset->shape);
     dataset->in_digest = entry->in_digest;
+    if (slice) dataset->slice = *slice;
     dataset->bytes = tarn_hdf5_array_bytes(entry->dtype, entry->ndim, entry->shape);
     if (dataset->bytes < 0 || (dataset->bytes && !entry->data))
         return tarn_problem_set(problem, 0, "dataset %s: %s", entry->name,
@@ -89,24 +90,14 @@ static bool describe(tarn_checkpoint_image *image, const tarn_checkpoint_content
     image->text_count = content->text_count;
     for (int i = 0; i < count; i++)
         if (i < content->entry_count
-                ? !describe_entry(&image->datasets[i], &content->entries[i], problem)
+                ? !describe_entry(&image->datasets[i], &content->entries[i],
+                                  content->slices ? &content->slices[i] : NULL, problem)
                 : !describe_text(&image->datasets[i], &content->texts[i - content->entry_count], problem))
             return false;
     return true;
 }
 
 /* ---- template ---------------------------------------------------------------------------------------------------- */
-
-/* HDF5 does not survive a disk that fills under it: whether its few blocks fit is asked before it starts. */
-static bool probe_space(const char *path, int count, tarn_problem *problem)
-{
-    int file = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
-    if (file < 0) return tarn_problem_set(problem, errno, "%s: %s", path, strerror(errno));
-    int error = posix_fallocate(file, 0, 65536 + (off_t)count * 2048);
-    close(file);
-    if (!error || error == EOPNOTSUPP || error == EINVAL) return true;
-    return tarn_problem_set(problem, error, "%s: %s", path, strerror(error));
-}
 
 static int by_offset(const void *a, const void *b)
 {
@@ -142,51 +133,29 @@ static bool lay_out(tarn_checkpoint_image *image, tarn_problem *problem)
     return image->metadata ? true : tarn_problem_set(problem, ENOMEM, "out of memory");
 }
 
-static bool read_metadata(tarn_checkpoint_image *image, int file, const char *path, tarn_problem *problem)
+static bool read_template(tarn_checkpoint_image *image, const tarn_hdf5_memory *memory, tarn_problem *problem)
 {
+    image->file_bytes = tarn_hdf5_memory_bytes(memory);
+    if (!lay_out(image, problem)) return false;
     for (int i = 0; i < image->piece_count; i++) {
         const piece *gap = &image->pieces[i];
-        int64_t done = 0;
-        while (gap->dataset < 0 && done < gap->bytes) {
-            ssize_t got =
-                pread(file, image->metadata + gap->metadata + done, (size_t)(gap->bytes - done), gap->offset + done);
-            if (got < 0 && errno == EINTR) continue;
-            if (got <= 0)
-                return tarn_problem_set(problem, got < 0 ? errno : 0, "reading the template %s: %s", path,
-                                        got < 0 ? strerror(errno) : "it ends early");
-            done += got;
-        }
+        if (gap->dataset < 0) tarn_hdf5_memory_read(memory, gap->offset, image->metadata + gap->metadata, gap->bytes);
     }
     return true;
 }
 
-static bool read_template(tarn_checkpoint_image *image, const char *path, tarn_problem *problem)
-{
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat info;
-    if (file < 0 || fstat(file, &info)) {
-        int error = errno;
-        if (file >= 0) close(file);
-        return tarn_problem_set(problem, error, "%s: %s", path, strerror(error));
-    }
-    image->file_bytes = info.st_size;
-    bool done = lay_out(image, problem) && read_metadata(image, file, path, problem);
-    close(file);
-    return done;
-}
-
-bool tarn_checkpoint_image_make(tarn_checkpoint_image **out, const char *path, const tarn_checkpoint_content *content,
+bool tarn_checkpoint_image_make(tarn_checkpoint_image **out, const tarn_checkpoint_content *content,
                                 tarn_problem *problem)
 {
     *out = NULL;
     tarn_checkpoint_image *image = calloc(1, sizeof *image);
     if (!image) return tarn_problem_set(problem, ENOMEM, "out of memory");
     int count = content->entry_count + content->text_count;
-    unlink(path);
-    bool done = describe(image, content, problem) && probe_space(path, count, problem) &&
-                tarn_hdf5_make(path, TARN_CHECKPOINT_BLOCK, image->datasets, count, problem) &&
-                read_template(image, path, problem);
-    unlink(path);
+    tarn_hdf5_memory *memory = tarn_hdf5_memory_create();
+    bool done = memory ? describe(image, content, problem) : tarn_problem_set(problem, ENOMEM, "out of memory");
+    done = done && tarn_hdf5_make(memory, TARN_CHECKPOINT_BLOCK, image->datasets, count, problem) &&
+           read_template(image, memory, problem);
+    tarn_hdf5_memory_destroy(memory);
     if (!done) {
         tarn_checkpoint_image_destroy(image);
         return false;
@@ -215,6 +184,8 @@ bool tarn_checkpoint_image_fits(const tarn_checkpoint_image *image, const tarn_c
         if (strcmp(dataset->name, entry->name) || dataset->dtype != entry->dtype || dataset->ndim != entry->ndim ||
             dataset->in_digest != entry->in_digest || (dataset->bytes && !entry->data))
             return false;
+        static const tarn_hdf5_slice whole;
+        if (!tarn_hdf5_same_slice(&dataset->slice, content->slices ? &content->slices[i] : &whole)) return false;
         for (int d = 0; d < entry->ndim; d++)
             if (dataset->shape[d] != entry->shape[d]) return false;
     }

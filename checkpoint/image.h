@@ -15,8 +15,8 @@
 
 typedef struct tarn_checkpoint_image tarn_checkpoint_image;
 
-/* Makes the template through a temporary file at `path`, which is gone afterwards. */
-bool tarn_checkpoint_image_make(tarn_checkpoint_image **image, const char *path, const tarn_checkpoint_content *content,
+/* Makes the template: in memory, the disk is not touched. */
+bool tarn_checkpoint_image_make(tarn_checkpoint_image **image, const tarn_checkpoint_content *content,
                                 tarn_problem *problem);
 void tarn_checkpoint_image_destroy(tarn_checkpoint_image *image);
 bool tarn_checkpoint_image_fits(const tarn_checkpoint_image *image, const tarn_checkpoint_content *content);
@@ -26,9 +26,8 @@ int64_t tarn_checkpoint_image_bytes(const tarn_checkpoint_image *image);
 bool tarn_checkpoint_image_write(const tarn_checkpoint_image *image, int file, const tarn_checkpoint_content *content,
                                  tarn_problem *problem);
 
-/* SHA-256 over one entry, in the order that digest.c documents. */
-void tarn_checkpoint_digest_entry(tarn_sha256 *sha, const char *name, tarn_dtype dtype, int ndim, const int64_t *shape,
-                                  const void *data, int64_t bytes);
+/* What the digest of the state holds of one entry before its values, in the order that digest.c documents. */
+void tarn_checkpoint_digest_head(tarn_sha256 *sha, const char *name, tarn_dtype dtype, int ndim, const int64_t *shape);
 bool tarn_checkpoint_digest_bytes(const tarn_checkpoint_entry *entries, int entry_count,
                                   uint8_t digest[TARN_SHA256_BYTES]);
 

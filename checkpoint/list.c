@@ -25,11 +25,11 @@ tarn_status tarn_checkpoint_list(tarn_context *context, const char *directory, b
     tarn_checkpoint_found *found = calloc(1, sizeof *found);
     for (int i = 0; list && found && i < files; i++) {
         tarn_checkpoint_info *info = &list[i];
-        if (!tarn_checkpoint_file(found->path, directory, steps[i])) continue;
-        tarn_hdf5_file *file = NULL;
+        if (!tarn_checkpoint_find(found->path, directory, steps[i])) continue;
+        tarn_checkpoint_reader *file = NULL;
         info->valid = verify ? tarn_checkpoint_open_verified(&file, found, true, &problem)
                              : tarn_checkpoint_verify(found, false, &problem);
-        tarn_hdf5_close(file);
+        tarn_checkpoint_reader_close(file);
         if (info->valid && found->header.step != steps[i])
             info->valid = tarn_problem_set(&problem, 0, "it is the checkpoint of step %lld under another name",
                                            (long long)found->header.step);
@@ -38,7 +38,7 @@ tarn_status tarn_checkpoint_list(tarn_context *context, const char *directory, b
         info->bytes = found->bytes;
         if (!info->valid)
             snprintf(info->problem, sizeof info->problem, "%s", problem.text);
-        else
+        else if (verify || !found->parts)
             tarn_sha256_hex(found->header.state_digest, info->digest);
     }
     bool done = list && found;
@@ -57,23 +57,23 @@ tarn_status tarn_checkpoint_peek(tarn_context *context, const char *path, const 
 {
     *value = NULL;
     tarn_checkpoint_found *found = calloc(1, sizeof *found);
-    tarn_hdf5_file *file = NULL;
+    tarn_checkpoint_reader *file = NULL;
     tarn_problem problem;
     if (!found) return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: out of memory");
     tarn_status status = tarn_checkpoint_open_path(&file, found, context, path);
-    const tarn_hdf5_dataset *dataset = status ? NULL : tarn_hdf5_find(file, name);
+    const tarn_hdf5_dataset *dataset = status ? NULL : tarn_checkpoint_reader_find(file, name);
     if (dataset && dataset->is_text) {
         char *text = malloc((size_t)dataset->bytes + 1);
         if (!text)
             status = tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: no memory for text %s", name);
-        else if (!tarn_hdf5_read(file, dataset, text, &problem))
+        else if (!tarn_checkpoint_reader_read(file, dataset, text, &problem))
             status = tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "checkpoint: %s: %s", found->path, problem.text);
         if (!status)
             *value = text;
         else
             free(text);
     }
-    tarn_hdf5_close(file);
+    tarn_checkpoint_reader_close(file);
     free(found);
     return status;
 }
@@ -127,19 +127,20 @@ static tarn_status init_here(tarn_context *context, const char *path, bool stric
                              int count, int32_t *taken)
 {
     tarn_checkpoint_found *found = calloc(1, sizeof *found);
-    tarn_hdf5_file *file = NULL;
+    tarn_checkpoint_reader *file = NULL;
     tarn_problem problem;
     if (!found) return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "init_from: out of memory");
     tarn_status status = tarn_checkpoint_open_path(&file, found, context, path);
     for (int i = 0; !status && i < count; i++) {
-        const tarn_hdf5_dataset *dataset = tarn_hdf5_find(file, entries[i].name);
+        const tarn_hdf5_dataset *dataset = tarn_checkpoint_reader_find(file, entries[i].name);
         taken[i] = dataset && tarn_checkpoint_matches(&entries[i], dataset);
         if (!taken[i]) status = check_match(context, found->path, &entries[i], dataset, strict);
     }
     for (int i = 0; !status && i < count; i++)
-        if (taken[i] && !tarn_hdf5_read(file, tarn_hdf5_find(file, entries[i].name), entries[i].data, &problem))
+        if (taken[i] && !tarn_checkpoint_reader_read(file, tarn_checkpoint_reader_find(file, entries[i].name),
+                                                     entries[i].data, &problem))
             status = tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "init_from: %s: %s", found->path, problem.text);
-    tarn_hdf5_close(file);
+    tarn_checkpoint_reader_close(file);
     free(found);
     return status;
 }

@@ -39,15 +39,15 @@ static bool asked_for(const tarn_checkpoint_entry *entries, int entry_count, con
 
 /* What is wrong first, and how many more there are. Parameters of the file that the model lacks count too: a model with
  * half the layers would else load the first half without a word. */
-static int differences(const tarn_hdf5_file *file, const tarn_checkpoint_entry *entries, int entry_count, char *first,
-                       size_t size)
+static int differences(const tarn_checkpoint_reader *file, const tarn_checkpoint_entry *entries, int entry_count,
+                       char *first, size_t size)
 {
     int count = 0;
     bool model = false;
     char here[TARN_CHECKPOINT_SHAPE_TEXT], there[TARN_CHECKPOINT_SHAPE_TEXT];
     for (int i = 0; i < entry_count; i++) {
         const tarn_checkpoint_entry *entry = &entries[i];
-        const tarn_hdf5_dataset *dataset = tarn_hdf5_find(file, entry->name);
+        const tarn_hdf5_dataset *dataset = tarn_checkpoint_reader_find(file, entry->name);
         if (!strncmp(entry->name, "model/", 6)) model = true;
         if (!dataset && entry->optional) continue;
         if (dataset && tarn_checkpoint_matches(entry, dataset)) continue;
@@ -61,8 +61,8 @@ static int differences(const tarn_hdf5_file *file, const tarn_checkpoint_entry *
                      dataset ? "a text in the file" : "not in the file");
         }
     }
-    for (int i = 0; model && i < tarn_hdf5_count(file); i++) {
-        const tarn_hdf5_dataset *dataset = tarn_hdf5_at(file, i);
+    for (int i = 0; model && i < tarn_checkpoint_reader_count(file); i++) {
+        const tarn_hdf5_dataset *dataset = tarn_checkpoint_reader_at(file, i);
         if (strncmp(dataset->name, "model/", 6) || dataset->is_text || asked_for(entries, entry_count, dataset->name))
             continue;
         if (count++) continue;
@@ -89,23 +89,23 @@ static tarn_status resize(tarn_checkpoint_store *store, tarn_checkpoint_entry *e
 /* ---- rank 0 --------------------------------------------------------------------------------------------------------
  */
 
-static tarn_status gather_texts(tarn_checkpoint_store *store, tarn_hdf5_file *file, const char *path)
+static tarn_status gather_texts(tarn_checkpoint_store *store, tarn_checkpoint_reader *file, const char *path)
 {
     int64_t capacity = 1;
     tarn_problem problem;
-    for (int i = 0; i < tarn_hdf5_count(file); i++) {
-        const tarn_hdf5_dataset *dataset = tarn_hdf5_at(file, i);
+    for (int i = 0; i < tarn_checkpoint_reader_count(file); i++) {
+        const tarn_hdf5_dataset *dataset = tarn_checkpoint_reader_at(file, i);
         if (dataset->is_text) capacity += (int64_t)strlen(dataset->name) + 1 + dataset->bytes + 1;
     }
     char *texts = malloc((size_t)capacity);
     if (!texts) return tarn_fail(store->context, TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: no memory for its texts");
     int64_t used = 0;
-    for (int i = 0; i < tarn_hdf5_count(file); i++) {
-        const tarn_hdf5_dataset *dataset = tarn_hdf5_at(file, i);
+    for (int i = 0; i < tarn_checkpoint_reader_count(file); i++) {
+        const tarn_hdf5_dataset *dataset = tarn_checkpoint_reader_at(file, i);
         if (!dataset->is_text) continue;
         strcpy(texts + used, dataset->name);
         used += (int64_t)strlen(dataset->name) + 1;
-        if (!tarn_hdf5_read(file, dataset, texts + used, &problem)) {
+        if (!tarn_checkpoint_reader_read(file, dataset, texts + used, &problem)) {
             free(texts);
             return tarn_fail(store->context, TARN_ERROR_IO, TARN_HERE, "checkpoint: %s: %s", path, problem.text);
         }
@@ -117,7 +117,7 @@ static tarn_status gather_texts(tarn_checkpoint_store *store, tarn_hdf5_file *fi
     return TARN_OK;
 }
 
-static tarn_status fill(tarn_checkpoint_store *store, tarn_hdf5_file *file, const char *path,
+static tarn_status fill(tarn_checkpoint_store *store, tarn_checkpoint_reader *file, const char *path,
                         tarn_checkpoint_entry *entries, int entry_count)
 {
     char first[700];
@@ -133,10 +133,10 @@ static tarn_status fill(tarn_checkpoint_store *store, tarn_hdf5_file *file, cons
             path, first, more);
     }
     for (int i = 0; i < entry_count; i++) {
-        const tarn_hdf5_dataset *dataset = tarn_hdf5_find(file, entries[i].name);
+        const tarn_hdf5_dataset *dataset = tarn_checkpoint_reader_find(file, entries[i].name);
         tarn_status status = dataset && entries[i].growing ? resize(store, &entries[i], dataset->shape[0]) : TARN_OK;
         if (status) return status;
-        if (dataset && !tarn_hdf5_read(file, dataset, entries[i].data, &problem))
+        if (dataset && !tarn_checkpoint_reader_read(file, dataset, entries[i].data, &problem))
             return tarn_fail(store->context, TARN_ERROR_IO, TARN_HERE, "checkpoint: %s: %s", path, problem.text);
     }
     return gather_texts(store, file, path);
@@ -146,7 +146,7 @@ static tarn_status load_here(tarn_checkpoint_store *store, tarn_checkpoint_entry
                              int64_t *step, bool *found)
 {
     tarn_checkpoint_found *newest = calloc(1, sizeof *newest);
-    tarn_hdf5_file *file = NULL;
+    tarn_checkpoint_reader *file = NULL;
     if (!newest) return tarn_fail(store->context, TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: out of memory");
     tarn_status status = tarn_checkpoint_open_newest(&file, newest, store->context, store->directory);
     if (!status && file) {
@@ -154,7 +154,7 @@ static tarn_status load_here(tarn_checkpoint_store *store, tarn_checkpoint_entry
         *step = newest->header.step;
         *found = true;
     }
-    tarn_hdf5_close(file);
+    tarn_checkpoint_reader_close(file);
     free(newest);
     return status;
 }

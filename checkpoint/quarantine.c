@@ -19,7 +19,7 @@ static bool another_is_valid(const char *directory, int64_t step, bool *valid, t
     tarn_checkpoint_found *found = malloc(sizeof *found);
     tarn_problem broken;
     for (int i = 0; found && i < count && !*valid; i++)
-        *valid = steps[i] != step && tarn_checkpoint_file(found->path, directory, steps[i]) &&
+        *valid = steps[i] != step && tarn_checkpoint_find(found->path, directory, steps[i]) &&
                  tarn_checkpoint_verify(found, true, &broken) && found->header.step == steps[i];
     free(steps);
     bool done = found != NULL;
@@ -43,7 +43,7 @@ bool tarn_checkpoint_quarantine(const char *directory, int64_t step, tarn_proble
 {
     char path[TARN_CHECKPOINT_PATH], aside[TARN_CHECKPOINT_PATH];
     bool valid;
-    if (!tarn_checkpoint_file(path, directory, step))
+    if (!tarn_checkpoint_find(path, directory, step))
         return tarn_problem_set(problem, ENAMETOOLONG, "%s: too long a name", directory);
     if (access(path, F_OK))
         return tarn_problem_set(problem, errno, "%s cannot be set aside: %s", path, strerror(errno));
@@ -53,8 +53,7 @@ bool tarn_checkpoint_quarantine(const char *directory, int64_t step, tarn_proble
                                 "%s is not set aside: no other checkpoint of %s is valid, and the run would have to "
                                 "start over",
                                 path, directory);
-    size_t length = strlen(path);
-    const char *ending = length > 3 && !strcmp(path + length - 3, ".h5") ? ".h5" : "";
+    const char *ending = tarn_checkpoint_is_folder(path) ? "" : ".h5";
     if (!free_name(aside, directory, step, ending))
         return tarn_problem_set(problem, EEXIST, "%s: no name is left to set it aside under", path);
     if (rename(path, aside))

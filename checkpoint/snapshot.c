@@ -1,6 +1,5 @@
 /* snapshot.c - see snapshot.h. */
 #include "checkpoint/snapshot.h"
-#include "checkpoint/hdf5_file.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -23,7 +22,7 @@ struct tarn_checkpoint_snapshot {
     size_t capacity, used;
     tarn_checkpoint_content content; /* of copies */
     tarn_checkpoint_entry *entries;
-    tarn_checkpoint_slice *slices;
+    tarn_hdf5_slice *slices;
     tarn_checkpoint_text *texts;
     const void **originals; /* one an entry: where it was copied from */
     char *names, *text_memory;
@@ -70,12 +69,6 @@ static size_t bytes_of(const tarn_checkpoint_entry *entry)
     return (size_t)tarn_hdf5_array_bytes(entry->dtype, entry->ndim, entry->shape);
 }
 
-static bool same_slice(const tarn_checkpoint_slice *a, const tarn_checkpoint_slice *b)
-{
-    return a->ndim == b->ndim &&
-           (a->ndim < 0 || (a->begin == b->begin && !memcmp(a->shape, b->shape, (size_t)a->ndim * sizeof *a->shape)));
-}
-
 /* Whether the plan serves for this content: the same arrays at the same places. */
 static bool as_planned(const tarn_checkpoint_snapshot *snapshot, const tarn_checkpoint_content *content)
 {
@@ -87,7 +80,7 @@ static bool as_planned(const tarn_checkpoint_snapshot *snapshot, const tarn_chec
         if (snapshot->originals[i] != b->data || a->dtype != b->dtype || a->ndim != b->ndim ||
             a->in_digest != b->in_digest || strcmp(a->name, b->name) ||
             (a->ndim && memcmp(a->shape, b->shape, (size_t)a->ndim * sizeof *a->shape)) ||
-            (content->slices && !same_slice(&snapshot->slices[i], &content->slices[i])))
+            (content->slices && !tarn_hdf5_same_slice(&snapshot->slices[i], &content->slices[i])))
             return false;
     }
     return true;

@@ -4,6 +4,7 @@
  * Invariants: 1. a step waits for a copy, never for the disk, unless the request insists; 2. one write is under way at
  * most; 3. HDF5 and the log are used by the training thread alone.
  */
+#include "checkpoint/parts.h"
 #include "checkpoint/store_internal.h"
 #include "runtime/base/context.h"
 #include "runtime/dist/control.h"
@@ -43,6 +44,8 @@ static tarn_status open_here(tarn_checkpoint_store *store, const char *directory
     return TARN_OK;
 }
 
+static void free_own(tarn_checkpoint_store *store);
+
 tarn_status tarn_checkpoint_store_open(tarn_checkpoint_store **out, tarn_context *context, const char *directory,
                                        int keep)
 {
@@ -60,12 +63,22 @@ tarn_status tarn_checkpoint_store_open(tarn_checkpoint_store **out, tarn_context
             status = open_here(store, directory);
     }
     status = tarn_agree(context, status, "opening the checkpoint directory");
+    if (!status && tarn_rank(context) != 0) {
+        char *real = realpath(directory, NULL); /* rank 0 has made it */
+        snprintf(store->directory, sizeof store->directory, "%s", real ? real : directory);
+        free(real);
+    }
     if (status) {
         tarn_checkpoint_store_close(store);
         return status;
     }
     *out = store;
     return TARN_OK;
+}
+
+void tarn_checkpoint_store_set_parts(tarn_checkpoint_store *store, int parts)
+{
+    store->wanted_parts = parts;
 }
 
 void tarn_checkpoint_store_close(tarn_checkpoint_store *store)
@@ -75,8 +88,7 @@ void tarn_checkpoint_store_close(tarn_checkpoint_store *store)
     if (store->writer) tarn_checkpoint_writer_wait(store->writer);
     tarn_checkpoint_poll(store);
     tarn_checkpoint_writer_destroy(store->writer);
-    tarn_checkpoint_snapshot_destroy(store->snapshot);
-    tarn_checkpoint_image_destroy(store->image);
+    free_own(store);
     tarn_checkpoint_unlock(store->lock);
     free(store->texts);
     free(store);
@@ -85,7 +97,7 @@ void tarn_checkpoint_store_close(tarn_checkpoint_store *store)
 /* ---- the writer's reports -----------------------------------------------------------------------------------------
  */
 
-static void log_notes(tarn_checkpoint_store *store)
+void tarn_checkpoint_log_notes(tarn_checkpoint_store *store)
 {
     for (int i = 0; i < store->note_count; i++)
         tarn_log(store->context, store->notes[i].level, "%s", store->notes[i].text);
@@ -95,18 +107,23 @@ static void log_notes(tarn_checkpoint_store *store)
     store->note_count = store->notes_lost = 0;
 }
 
+void tarn_checkpoint_log_saved(tarn_checkpoint_store *store)
+{
+    const tarn_checkpoint_outcome *outcome = &store->outcome;
+    store->persist_seconds = outcome->seconds;
+    tarn_log(store->context, TARN_LOG_INFO, "saved step %" PRId64 ": %.1f MiB, durable after %.3f s", outcome->step,
+             (double)outcome->bytes / (1 << 20), outcome->seconds);
+}
+
 /* Takes the outcome of a write that has ended; false: there is none. */
 static bool take_outcome(tarn_checkpoint_store *store)
 {
     if (!store->pending || tarn_checkpoint_writer_busy(store->writer)) return false;
     store->pending = false;
-    log_notes(store);
-    const tarn_checkpoint_outcome *outcome = &store->outcome;
-    if (outcome->durable) {
-        store->saved_step = outcome->step;
-        store->persist_seconds = outcome->seconds;
-        tarn_log(store->context, TARN_LOG_INFO, "saved step %" PRId64 ": %.1f MiB, durable after %.3f s", outcome->step,
-                 (double)outcome->bytes / (1 << 20), outcome->seconds);
+    tarn_checkpoint_log_notes(store);
+    if (store->outcome.durable) {
+        store->saved_step = store->outcome.step;
+        tarn_checkpoint_log_saved(store);
     }
     return true;
 }
@@ -120,6 +137,7 @@ void tarn_checkpoint_poll(tarn_checkpoint_store *store)
 
 tarn_status tarn_checkpoint_wait(tarn_checkpoint_store *store)
 {
+    if (store->phase != TARN_CHECKPOINT_IDLE) return tarn_checkpoint_end_round(store);
     if (store->writer) tarn_checkpoint_writer_wait(store->writer);
     if (!take_outcome(store) || !store->outcome.status) return TARN_OK;
     return tarn_fail(store->context, store->outcome.status, TARN_HERE, "%s", store->outcome.message);
@@ -140,46 +158,99 @@ int64_t tarn_checkpoint_left_out(const tarn_checkpoint_store *store)
     return store->left_out;
 }
 
+/* ---- this rank's files --------------------------------------------------------------------------------------------
+ */
+
+static void free_own(tarn_checkpoint_store *store)
+{
+    for (int i = 0; i < store->own_count; i++) {
+        tarn_checkpoint_snapshot_destroy(store->own[i].snapshot);
+        tarn_checkpoint_image_destroy(store->own[i].image);
+    }
+    free(store->own);
+    store->own = NULL;
+    store->own_count = store->parts = 0;
+}
+
+/* Rank k mod P writes part k; one file is rank 0's. */
+static bool assign_parts(tarn_checkpoint_store *store, int parts, tarn_problem *problem)
+{
+    if (store->parts == parts) return true;
+    free_own(store);
+    int rank = tarn_rank(store->context), ranks = tarn_ranks(store->context);
+    int count = rank < parts ? (parts - 1 - rank) / ranks + 1 : 0;
+    store->own = calloc((size_t)count + 1, sizeof *store->own);
+    if (!store->own) return tarn_problem_set(problem, ENOMEM, "out of memory");
+    for (; store->own_count < count; store->own_count++) {
+        tarn_checkpoint_own *own = &store->own[store->own_count];
+        own->part = rank + store->own_count * ranks;
+        if (!(own->snapshot = tarn_checkpoint_snapshot_create()))
+            return tarn_problem_set(problem, ENOMEM, "out of memory");
+    }
+    store->parts = parts;
+    return store->writer || tarn_checkpoint_writer_create(&store->writer, problem);
+}
+
+/* On the training thread: HDF5 is used on no other. Made anew when names, shapes or the capacity of a text have
+ * changed.
+ */
+static bool make_template(tarn_checkpoint_own *own, const tarn_checkpoint_content *content, tarn_problem *problem)
+{
+    if (tarn_checkpoint_image_fits(own->image, content)) return true;
+    tarn_checkpoint_image_destroy(own->image);
+    own->image = NULL;
+    return tarn_checkpoint_image_make(&own->image, content, problem);
+}
+
+/* Copies this rank's share, or (fresh not NULL) only makes room for it. */
+static bool take_share(tarn_checkpoint_store *store, const tarn_checkpoint_request *request, bool *fresh,
+                       tarn_problem *problem)
+{
+    const tarn_checkpoint_content whole = {.step = request->step,
+                                           .entries = request->entries,
+                                           .entry_count = request->entry_count,
+                                           .texts = request->texts,
+                                           .text_count = request->text_count};
+    for (int i = 0; i < store->own_count; i++) {
+        tarn_checkpoint_own *own = &store->own[i];
+        tarn_checkpoint_part part = {.content = whole};
+        if (store->parts > 1 && !tarn_checkpoint_cut(&part, &whole, own->part, store->parts, problem)) return false;
+        bool new_pages = false;
+        bool done = make_template(own, &part.content, problem);
+        if (fresh) {
+            done = done && tarn_checkpoint_snapshot_plan(own->snapshot, &part.content, &new_pages, problem);
+            *fresh = *fresh || new_pages;
+        } else {
+            done = done && tarn_checkpoint_snapshot_take(own->snapshot, &part.content, request->workers, problem);
+        }
+        tarn_checkpoint_part_free(&part);
+        if (!done) return false;
+    }
+    return true;
+}
+
+bool tarn_checkpoint_take(tarn_checkpoint_store *store, const tarn_checkpoint_request *request, tarn_problem *problem)
+{
+    return take_share(store, request, NULL, problem);
+}
+
+int64_t tarn_checkpoint_snapshot_bytes(const tarn_checkpoint_store *store, const tarn_checkpoint_entry *entries,
+                                       int entry_count)
+{
+    int64_t bytes = tarn_checkpoint_state_bytes(entries, entry_count);
+    int parts = tarn_checkpoint_part_count(bytes, store->wanted_parts);
+    int rank = tarn_rank(store->context), ranks = tarn_ranks(store->context);
+    int own = rank < parts ? (parts - 1 - rank) / ranks + 1 : 0;
+    return bytes < 0 ? 0 : bytes / parts * own;
+}
+
 /* ---- taking -------------------------------------------------------------------------------------------------------
  */
 
-static void run_commit(void *store)
+static void touch(void *argument)
 {
-    tarn_checkpoint_commit(store);
-}
-
-static void run_touch(void *store)
-{
-    tarn_checkpoint_snapshot_touch(((tarn_checkpoint_store *)store)->snapshot);
-}
-
-static tarn_checkpoint_content content_of(const tarn_checkpoint_request *request)
-{
-    return (tarn_checkpoint_content){.step = request->step,
-                                     .entries = request->entries,
-                                     .entry_count = request->entry_count,
-                                     .texts = request->texts,
-                                     .text_count = request->text_count};
-}
-
-/* Template and thread, on the training thread: HDF5 is used on no other. The template is made anew when names, shapes
- * or the capacity of a text have changed. */
-static bool make_ready(tarn_checkpoint_store *store, const tarn_checkpoint_content *content, tarn_problem *problem)
-{
-    char path[TARN_CHECKPOINT_PATH];
-    if (!store->snapshot && !(store->snapshot = tarn_checkpoint_snapshot_create()))
-        return tarn_problem_set(problem, ENOMEM, "out of memory");
-    if (!store->writer && !tarn_checkpoint_writer_create(&store->writer, problem)) return false;
-    if (tarn_checkpoint_image_fits(store->image, content)) return true;
-    tarn_checkpoint_image_destroy(store->image);
-    store->image = NULL;
-    if (!tarn_checkpoint_path(path, store->directory, ".tmp-template.h5"))
-        return tarn_problem_set(problem, ENAMETOOLONG, "too long a name");
-    if (tarn_checkpoint_image_make(&store->image, path, content, problem)) return true;
-    bool again = tarn_checkpoint_disk_full(problem) && tarn_checkpoint_prune(store) &&
-                 tarn_checkpoint_image_make(&store->image, path, content, problem);
-    log_notes(store);
-    return again;
+    tarn_checkpoint_store *store = argument;
+    for (int i = 0; i < store->own_count; i++) tarn_checkpoint_snapshot_touch(store->own[i].snapshot);
 }
 
 static tarn_status check_request(tarn_checkpoint_store *store, const tarn_checkpoint_request *request)
@@ -191,37 +262,36 @@ static tarn_status check_request(tarn_checkpoint_store *store, const tarn_checkp
     return TARN_OK;
 }
 
-static tarn_status not_ready(tarn_checkpoint_store *store, int64_t step, const tarn_problem *problem)
+static tarn_status not_taken(tarn_checkpoint_store *store, int64_t step, const tarn_problem *problem)
 {
-    char path[TARN_CHECKPOINT_PATH], message[1600];
-    if (!tarn_checkpoint_file(path, store->directory, step)) path[0] = '\0';
-    tarn_status status = tarn_checkpoint_explain(store, path, problem, message, sizeof message);
-    return tarn_fail(store->context, status, TARN_HERE, "%s", message);
+    tarn_checkpoint_explain(store, step, problem);
+    return tarn_fail(store->context, store->outcome.status, TARN_HERE, "%s", store->outcome.message);
+}
+
+static int parts_of(const tarn_checkpoint_store *store, const tarn_checkpoint_request *request)
+{
+    return tarn_checkpoint_part_count(tarn_checkpoint_state_bytes(request->entries, request->entry_count),
+                                      store->wanted_parts);
 }
 
 tarn_status tarn_checkpoint_prepare(tarn_checkpoint_store *store, const tarn_checkpoint_request *request)
 {
-    if (tarn_rank(store->context) != 0) return TARN_OK;
     tarn_status status = check_request(store, request);
-    if (status) return status;
+    int parts = status ? 0 : parts_of(store, request);
+    if (status || (parts == 1 && tarn_rank(store->context) != 0)) return status;
     if (store->writer) tarn_checkpoint_writer_wait(store->writer);
-    tarn_checkpoint_content content = content_of(request);
     tarn_problem problem = {0};
     bool fresh = false;
-    if (!make_ready(store, &content, &problem) ||
-        !tarn_checkpoint_snapshot_plan(store->snapshot, &content, &fresh, &problem))
-        return not_ready(store, request->step, &problem);
+    if (!assign_parts(store, parts, &problem) || !take_share(store, request, &fresh, &problem))
+        return not_taken(store, request->step, &problem);
     store->touching = fresh;
-    if (fresh) tarn_checkpoint_writer_submit(store->writer, run_touch, store);
+    if (fresh) tarn_checkpoint_writer_submit(store->writer, touch, store);
     return TARN_OK;
 }
 
-tarn_status tarn_checkpoint_begin(tarn_checkpoint_store *store, const tarn_checkpoint_request *request, bool *begun)
+/* One file: rank 0's business alone. */
+static tarn_status begin_file(tarn_checkpoint_store *store, const tarn_checkpoint_request *request, bool *begun)
 {
-    if (begun) *begun = false;
-    if (tarn_rank(store->context) != 0) return TARN_OK;
-    tarn_status status = check_request(store, request);
-    if (status) return status;
     if (store->writer && tarn_checkpoint_writer_busy(store->writer)) {
         if (!request->must && !store->touching) {
             store->left_out++;
@@ -235,17 +305,36 @@ tarn_status tarn_checkpoint_begin(tarn_checkpoint_store *store, const tarn_check
     }
     store->touching = false;
     tarn_checkpoint_poll(store);
-    tarn_checkpoint_content content = content_of(request);
     tarn_problem problem = {0};
     store->started = tarn_seconds();
-    if (!make_ready(store, &content, &problem) ||
-        !tarn_checkpoint_snapshot_take(store->snapshot, &content, request->workers, &problem))
-        return not_ready(store, request->step, &problem);
+    if (!assign_parts(store, 1, &problem) || !tarn_checkpoint_take(store, request, &problem))
+        return not_taken(store, request->step, &problem);
     store->request = *request;
     store->pending = true;
     if (begun) *begun = true;
-    tarn_checkpoint_writer_submit(store->writer, run_commit, store);
+    tarn_checkpoint_writer_submit(store->writer, tarn_checkpoint_write_one, store);
     return TARN_OK;
+}
+
+tarn_status tarn_checkpoint_begin(tarn_checkpoint_store *store, const tarn_checkpoint_request *request, bool *begun)
+{
+    if (begun) *begun = false;
+    tarn_status status = check_request(store, request);
+    if (status) return status;
+    int parts = parts_of(store, request);
+    if (parts == 1) {
+        if (store->phase != TARN_CHECKPOINT_IDLE) status = tarn_checkpoint_end_round(store); /* it has shrunk */
+        return status || tarn_rank(store->context) != 0 ? status : begin_file(store, request, begun);
+    }
+    if (store->parts != parts) { /* the first one, or the state has grown; the same on all ranks */
+        if (store->phase != TARN_CHECKPOINT_IDLE) status = tarn_checkpoint_end_round(store);
+        if (store->writer) tarn_checkpoint_writer_wait(store->writer);
+        tarn_checkpoint_poll(store);
+        tarn_problem problem = {0};
+        if (!status && !assign_parts(store, parts, &problem)) status = not_taken(store, request->step, &problem);
+        status = tarn_agree(store->context, status, "taking a checkpoint in parts");
+    }
+    return status ? status : tarn_checkpoint_begin_round(store, request, begun);
 }
 
 tarn_status tarn_checkpoint_save(tarn_checkpoint_store *store, int64_t step, const tarn_checkpoint_entry *entries,

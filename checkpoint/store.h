@@ -1,8 +1,9 @@
 /* store.h - a directory of checkpoints: what a checkpoint holds, writing one, loading the newest.
  *
  * The caller describes its state once as a list of entries; saving copies them, loading fills them. Layout is logical
- * and unsharded: any number of ranks loads it. Only rank 0 touches the disk; other ranks receive the state by broadcast
- * (tarn_checkpoint_load is collective).
+ * and unsharded: any number of ranks loads it. A checkpoint is one file, which rank 0 writes, or, of a large state, a
+ * folder of parts, which all ranks write side by side (parts.h). Which of them depends on the state and on
+ * tarn_checkpoint_store_set_parts, the same on all ranks.
  */
 #ifndef TARN_CHECKPOINT_STORE_H
 #define TARN_CHECKPOINT_STORE_H
@@ -37,6 +38,10 @@ typedef struct tarn_checkpoint_store tarn_checkpoint_store;
  * Removes left-over temporary files. keep >= 1 newest are retained, and the best. Collective. */
 tarn_status tarn_checkpoint_store_open(tarn_checkpoint_store **store, tarn_context *context, const char *directory,
                                        int keep);
+/* The number of parts: 0 (as it is without this call): by size; 1: always one file; at most 256. Before the first
+ * checkpoint, with the same value on all ranks. */
+void tarn_checkpoint_store_set_parts(tarn_checkpoint_store *store, int parts);
+/* Finishes a write of one file that is under way, then frees the store. */
 void tarn_checkpoint_store_close(tarn_checkpoint_store *store);
 /* What a checkpoint shall hold, and how it is taken. Borrowed during tarn_checkpoint_begin only. */
 typedef struct tarn_checkpoint_request {
@@ -55,21 +60,37 @@ typedef struct tarn_checkpoint_request {
 } tarn_checkpoint_request;
 
 /* Starts the writer thread and makes memory for snapshots of such a state, which the thread touches meanwhile: the
- * first tarn_checkpoint_begin then costs what the later ones do. Not needed for anything else. Rank 0; others return.
- */
+ * first tarn_checkpoint_begin then costs what the later ones do. Not needed for anything else. On every rank; those
+ * that write nothing return. */
 tarn_status tarn_checkpoint_prepare(tarn_checkpoint_store *store, const tarn_checkpoint_request *request);
-/* Takes checkpoint `step` (rank 0; others return at once): the state is copied, and the rest is done by the writer
- * thread under the steps that follow: digest, temporary file, fsync, rename, fsync of the directory, retention. *begun
- * (may be NULL) is false when the write before is still under way and the request does not insist: such a checkpoint is
- * left out, which is logged and counted. Errors: what can be told now (a name that is none, no memory, TARN_ERROR_IO
- * when HDF5's template cannot be made). */
+/* Bytes of memory that snapshots of such a state take on this rank. */
+int64_t tarn_checkpoint_snapshot_bytes(const tarn_checkpoint_store *store, const tarn_checkpoint_entry *entries,
+                                       int entry_count);
+/* Takes checkpoint `step`: the state is copied, and the rest is done by the writer thread under the steps that follow:
+ * digest, temporary file, fsync, rename, fsync of the directory, retention. *begun (may be NULL) is false when the
+ * write before is still under way and the request does not insist: such a checkpoint is left out, which is logged and
+ * counted. One file: rank 0 (others return at once, *begun false); errors are what can be told now (a name that is
+ * none, no memory). In parts: on all ranks at the same step, which
+ * hold the same state; collective when the request insists and a write is under way; what fails on one rank then is in
+ * its vote. */
 tarn_status tarn_checkpoint_begin(tarn_checkpoint_store *store, const tarn_checkpoint_request *request, bool *begun);
+/* In parts the ranks agree by votes: once a step each passes what this says, ORed over all ranks, to
+ * tarn_checkpoint_voted. Both do nothing while no checkpoint in parts is under way. */
+enum {
+    TARN_CHECKPOINT_VOTE_WRITING = 1, /* not done yet */
+    TARN_CHECKPOINT_VOTE_FAILED = 2,
+    TARN_CHECKPOINT_VOTE_FULL = 4 /* since the disk is full */
+};
+unsigned tarn_checkpoint_vote(const tarn_checkpoint_store *store);
+void tarn_checkpoint_voted(tarn_checkpoint_store *store, unsigned votes);
 /* Takes note of what the writer has done since: logs "saved step N", or why not, and what else it met. To be called
  * once a step, it takes a moment. */
 void tarn_checkpoint_poll(tarn_checkpoint_store *store);
-/* Waits until no write is under way; fails with what the last one failed with, unless a poll has told that already. */
+/* Waits until no write is under way; fails with what the last one failed with, unless a poll or vote has told that
+ * already. In parts: collective, and the same error on all ranks. */
 tarn_status tarn_checkpoint_wait(tarn_checkpoint_store *store);
-/* The newest step that is durable, as far as poll and wait have learnt; -1: none by this store. */
+/* The newest step that is durable, as far as polls, votes and waits have told; -1: none by this store. One file: known
+ * on rank 0 only. */
 int64_t tarn_checkpoint_saved_step(const tarn_checkpoint_store *store);
 /* Seconds from the copy to durable, of the last checkpoint that became so; 0: none yet. */
 double tarn_checkpoint_persist_seconds(const tarn_checkpoint_store *store);

@@ -1,6 +1,7 @@
 /* verify.c - see verify.h. */
 #include "checkpoint/verify.h"
 #include "checkpoint/image.h"
+#include "checkpoint/manifest.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -63,10 +64,8 @@ static bool verify_image(const tarn_checkpoint_found *found, int file, tarn_prob
                : tarn_problem_set(problem, 0, "its contents are damaged (SHA-256 of the image differs)");
 }
 
-bool tarn_checkpoint_verify(tarn_checkpoint_found *found, bool contents, tarn_problem *problem)
+static bool verify_file(tarn_checkpoint_found *found, bool contents, tarn_problem *problem)
 {
-    found->bytes = 0;
-    memset(&found->header, 0, sizeof found->header);
     int file = open(found->path, O_RDONLY | O_CLOEXEC);
     struct stat info;
     bool done = file >= 0 && !fstat(file, &info);
@@ -80,38 +79,107 @@ bool tarn_checkpoint_verify(tarn_checkpoint_found *found, bool contents, tarn_pr
     return done;
 }
 
-static bool verify_state(tarn_hdf5_file *file, const tarn_checkpoint_found *found, tarn_problem *problem)
+static bool verify_part(const tarn_checkpoint_manifest *manifest, int index, const char *folder, bool contents,
+                        tarn_checkpoint_found *part, tarn_problem *problem)
 {
-    uint8_t digest[TARN_SHA256_BYTES];
-    tarn_sha256 *sha = tarn_sha256_create();
-    if (!sha) return tarn_problem_set(problem, ENOMEM, "no memory to verify it");
-    bool done = true;
-    for (int i = 0; done && i < tarn_hdf5_count(file); i++) {
-        const tarn_hdf5_dataset *dataset = tarn_hdf5_at(file, i);
-        if (!dataset->in_digest) continue;
-        void *data = malloc((size_t)dataset->bytes + 1);
-        done = data ? tarn_hdf5_read(file, dataset, data, problem)
-                    : tarn_problem_set(problem, ENOMEM, "no memory to verify its dataset %s", dataset->name);
-        if (done)
-            tarn_checkpoint_digest_entry(sha, dataset->name, dataset->dtype, dataset->ndim, dataset->shape, data,
-                                         dataset->bytes);
-        free(data);
+    tarn_problem wrong;
+    if (!tarn_checkpoint_part_path(part->path, folder, index))
+        return tarn_problem_set(problem, ENAMETOOLONG, "too long a name");
+    if (!verify_file(part, contents, &wrong))
+        return tarn_problem_set(problem, wrong.error_number, "part-%03d.h5: %.400s", index, wrong.text);
+    if (part->bytes != manifest->bytes[index] || part->header.step != manifest->step ||
+        memcmp(part->header.block_digest, manifest->blocks[index], TARN_SHA256_BYTES))
+        return tarn_problem_set(problem, 0, "part-%03d.h5 is not the one its MANIFEST was written for", index);
+    return true;
+}
+
+static bool verify_folder(tarn_checkpoint_found *found, bool contents, int rank, int ranks, tarn_problem *problem)
+{
+    tarn_checkpoint_manifest manifest;
+    if (!tarn_checkpoint_manifest_read(&manifest, found->path, problem)) return false;
+    tarn_checkpoint_found *part = calloc(1, sizeof *part);
+    bool done = part ? true : tarn_problem_set(problem, ENOMEM, "no memory to verify it");
+    for (int i = 0; done && i < manifest.parts; i++) {
+        done = verify_part(&manifest, i, found->path, contents && i % ranks == rank, part, problem);
+        found->bytes += part->bytes;
     }
-    if (!tarn_sha256_finish(sha, digest) && done)
-        done = tarn_problem_set(problem, 0, "OpenSSL could not compute a SHA-256");
-    if (done && memcmp(digest, found->header.state_digest, sizeof digest))
-        done = tarn_problem_set(problem, 0, "the digest of its training state is not the one its header holds");
+    found->parts = manifest.parts;
+    found->header.step = manifest.step;
+    free(part);
+    tarn_checkpoint_manifest_free(&manifest);
     return done;
 }
 
-bool tarn_checkpoint_open_verified(tarn_hdf5_file **file, tarn_checkpoint_found *found, bool state,
+bool tarn_checkpoint_verify_share(tarn_checkpoint_found *found, bool contents, int rank, int ranks,
+                                  tarn_problem *problem)
+{
+    found->bytes = 0;
+    found->parts = 0;
+    memset(&found->header, 0, sizeof found->header);
+    if (tarn_checkpoint_is_folder(found->path)) return verify_folder(found, contents, rank, ranks, problem);
+    return verify_file(found, contents, problem);
+}
+
+bool tarn_checkpoint_verify(tarn_checkpoint_found *found, bool contents, tarn_problem *problem)
+{
+    return tarn_checkpoint_verify_share(found, contents, 0, 1, problem);
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------------------
+ */
+
+static bool add_to_digest(tarn_sha256 *sha, tarn_checkpoint_reader *reader, const tarn_hdf5_dataset *dataset,
+                          tarn_problem *problem)
+{
+    const tarn_checkpoint_stretch *stretches;
+    int count = tarn_checkpoint_reader_stretches(reader, dataset, &stretches);
+    tarn_checkpoint_digest_head(sha, dataset->name, dataset->dtype, dataset->ndim, dataset->shape);
+    for (int i = 0; i < count; i++) {
+        void *data = malloc((size_t)stretches[i].dataset->bytes + 1);
+        bool done = data ? tarn_checkpoint_reader_read_stretch(reader, &stretches[i], data, problem)
+                         : tarn_problem_set(problem, ENOMEM, "no memory to verify its dataset %s", dataset->name);
+        if (done) tarn_sha256_update(sha, data, (size_t)stretches[i].dataset->bytes);
+        free(data);
+        if (!done) return false;
+    }
+    return true;
+}
+
+bool tarn_checkpoint_compute_digest(tarn_checkpoint_reader *reader, uint8_t digest[TARN_SHA256_BYTES],
+                                    tarn_problem *problem)
+{
+    tarn_sha256 *sha = tarn_sha256_create();
+    if (!sha) return tarn_problem_set(problem, ENOMEM, "no memory to verify it");
+    bool done = true;
+    for (int i = 0; done && i < tarn_checkpoint_reader_count(reader); i++) {
+        const tarn_hdf5_dataset *dataset = tarn_checkpoint_reader_at(reader, i);
+        if (dataset->in_digest) done = add_to_digest(sha, reader, dataset, problem);
+    }
+    bool finished = tarn_sha256_finish(sha, digest);
+    if (!done || finished) return done;
+    return tarn_problem_set(problem, 0, "OpenSSL could not compute a SHA-256");
+}
+
+static bool verify_state(tarn_checkpoint_reader *reader, tarn_checkpoint_found *found, tarn_problem *problem)
+{
+    uint8_t digest[TARN_SHA256_BYTES];
+    if (!tarn_checkpoint_compute_digest(reader, digest, problem)) return false;
+    if (!found->parts && memcmp(digest, found->header.state_digest, sizeof digest))
+        return tarn_problem_set(problem, 0, "the digest of its training state is not the one its header holds");
+    memcpy(found->header.state_digest, digest, sizeof digest);
+    return true;
+}
+
+bool tarn_checkpoint_open_verified(tarn_checkpoint_reader **reader, tarn_checkpoint_found *found, bool state,
                                    tarn_problem *problem)
 {
-    *file = NULL;
-    if (!tarn_checkpoint_verify(found, true, problem) || !tarn_hdf5_open(file, found->path, problem)) return false;
-    if (!state || verify_state(*file, found, problem)) return true;
-    tarn_hdf5_close(*file);
-    *file = NULL;
+    *reader = NULL;
+    if (!tarn_checkpoint_verify(found, true, problem) ||
+        !tarn_checkpoint_reader_open(reader, found->path, found->parts, problem))
+        return false;
+    if (!state || verify_state(*reader, found, problem)) return true;
+    tarn_checkpoint_reader_close(*reader);
+    *reader = NULL;
     return false;
 }
 
@@ -126,10 +194,10 @@ static void add_to_list(char *list, size_t size, const char *path, const tarn_pr
     if (used + 6 < size) strcpy(list + used, "\n  ...");
 }
 
-tarn_status tarn_checkpoint_open_newest(tarn_hdf5_file **file, tarn_checkpoint_found *found, tarn_context *context,
-                                        const char *directory)
+tarn_status tarn_checkpoint_open_newest(tarn_checkpoint_reader **reader, tarn_checkpoint_found *found,
+                                        tarn_context *context, const char *directory)
 {
-    *file = NULL;
+    *reader = NULL;
     int64_t *steps;
     int count;
     tarn_problem problem;
@@ -137,13 +205,13 @@ tarn_status tarn_checkpoint_open_newest(tarn_hdf5_file **file, tarn_checkpoint_f
         return tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "checkpoint: %s", problem.text);
     char broken[1400] = "";
     for (int i = 0; i < count; i++) {
-        if (!tarn_checkpoint_file(found->path, directory, steps[i])) continue;
-        bool opened = tarn_checkpoint_open_verified(file, found, false, &problem);
+        if (!tarn_checkpoint_find(found->path, directory, steps[i])) continue;
+        bool opened = tarn_checkpoint_open_verified(reader, found, false, &problem);
         if (opened && found->header.step != steps[i]) {
             tarn_problem_set(&problem, 0, "it is the checkpoint of step %" PRId64 " under another name",
                              found->header.step);
-            tarn_hdf5_close(*file);
-            *file = NULL;
+            tarn_checkpoint_reader_close(*reader);
+            *reader = NULL;
             opened = false;
         }
         if (opened) {
@@ -161,25 +229,28 @@ tarn_status tarn_checkpoint_open_newest(tarn_hdf5_file **file, tarn_checkpoint_f
                      count, count == 1 ? "" : "s", directory, broken);
 }
 
-tarn_status tarn_checkpoint_open_path(tarn_hdf5_file **file, tarn_checkpoint_found *found, tarn_context *context,
-                                      const char *path)
+tarn_status tarn_checkpoint_open_path(tarn_checkpoint_reader **reader, tarn_checkpoint_found *found,
+                                      tarn_context *context, const char *path)
 {
-    *file = NULL;
+    *reader = NULL;
     struct stat info;
     if (stat(path, &info))
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
                          "checkpoint: %s: %s; name a directory of checkpoints or one of its files", path,
                          strerror(errno));
-    if (S_ISDIR(info.st_mode)) {
-        tarn_status status = tarn_checkpoint_open_newest(file, found, context, path);
-        if (status || *file) return status;
+    char manifest[TARN_CHECKPOINT_PATH];
+    bool parts = tarn_checkpoint_path(manifest, path, "MANIFEST") && !access(manifest, F_OK);
+    if (S_ISDIR(info.st_mode) && !parts) {
+        tarn_status status = tarn_checkpoint_open_newest(reader, found, context, path);
+        if (status || *reader) return status;
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
-                         "checkpoint: %s holds no checkpoint (files named ckpt-<step>.h5)", path);
+                         "checkpoint: %s holds no checkpoint (files named ckpt-<step>.h5, or folders ckpt-<step>)",
+                         path);
     }
     tarn_problem problem;
     if (strlen(path) >= sizeof found->path)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "checkpoint: the path is too long");
     strcpy(found->path, path);
-    if (tarn_checkpoint_open_verified(file, found, false, &problem)) return TARN_OK;
+    if (tarn_checkpoint_open_verified(reader, found, false, &problem)) return TARN_OK;
     return tarn_fail(context, TARN_ERROR_FORMAT, TARN_HERE, "checkpoint: %s cannot be used: %s", path, problem.text);
 }

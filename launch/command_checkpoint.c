@@ -37,14 +37,14 @@ static const char *base_name(const char *path)
 static bool look_at(tarn_checkpoint_info *info, const char *path)
 {
     tarn_checkpoint_found found;
-    tarn_hdf5_file *file = NULL;
+    tarn_checkpoint_reader *file = NULL;
     tarn_problem problem;
     memset(info, 0, sizeof *info);
     if (strlen(path) >= sizeof found.path || access(path, F_OK)) return false;
     strcpy(found.path, path);
     strcpy(info->path, path);
     info->valid = tarn_checkpoint_open_verified(&file, &found, true, &problem);
-    tarn_hdf5_close(file);
+    tarn_checkpoint_reader_close(file);
     info->bytes = found.bytes;
     info->step = found.header.step;
     if (info->valid)
@@ -97,8 +97,9 @@ static tarn_status verify(tarn_context *context, const char *path)
     int count, broken = 0, first = 0;
     tarn_status status = collect(context, path, &infos, &count);
     if (!status && !count)
-        status = tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
-                           "checkpoint: %s holds no checkpoint (files named ckpt-<step>.h5)", path);
+        status =
+            tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
+                      "checkpoint: %s holds no checkpoint (files named ckpt-<step>.h5, or folders ckpt-<step>)", path);
     for (int i = 0; !status && i < count; i++) {
         if (infos[i].valid) {
             printf("%s: valid, step %" PRId64 ", %" PRId64 " bytes\n", base_name(infos[i].path), infos[i].step,
@@ -136,15 +137,15 @@ static void print_text(const char *name, const char *value)
     if (shown < length) printf("  ... (%zu bytes; h5dump -d /%s shows all)\n", length, name);
 }
 
-static tarn_status show_texts(tarn_context *context, tarn_hdf5_file *file, const char *path)
+static tarn_status show_texts(tarn_context *context, tarn_checkpoint_reader *file, const char *path)
 {
-    for (int i = 0; i < tarn_hdf5_count(file); i++) {
-        const tarn_hdf5_dataset *dataset = tarn_hdf5_at(file, i);
+    for (int i = 0; i < tarn_checkpoint_reader_count(file); i++) {
+        const tarn_hdf5_dataset *dataset = tarn_checkpoint_reader_at(file, i);
         tarn_problem problem;
         if (!dataset->is_text) continue;
         char *value = malloc((size_t)dataset->bytes + 1);
         if (!value) return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: out of memory");
-        if (!tarn_hdf5_read(file, dataset, value, &problem)) {
+        if (!tarn_checkpoint_reader_read(file, dataset, value, &problem)) {
             free(value);
             return tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "checkpoint: %s: %s", path, problem.text);
         }
@@ -154,16 +155,16 @@ static tarn_status show_texts(tarn_context *context, tarn_hdf5_file *file, const
     return TARN_OK;
 }
 
-static void show_arrays(const tarn_hdf5_file *file)
+static void show_arrays(const tarn_checkpoint_reader *file)
 {
     int width = 8;
-    for (int i = 0; i < tarn_hdf5_count(file); i++) {
-        int length = (int)strlen(tarn_hdf5_at(file, i)->name);
+    for (int i = 0; i < tarn_checkpoint_reader_count(file); i++) {
+        int length = (int)strlen(tarn_checkpoint_reader_at(file, i)->name);
         if (length > width && length <= 60) width = length;
     }
     printf("%-*s  %14s  %s\n", width, "dataset", "bytes", "type and shape (* enters the digest)");
-    for (int i = 0; i < tarn_hdf5_count(file); i++) {
-        const tarn_hdf5_dataset *dataset = tarn_hdf5_at(file, i);
+    for (int i = 0; i < tarn_checkpoint_reader_count(file); i++) {
+        const tarn_hdf5_dataset *dataset = tarn_checkpoint_reader_at(file, i);
         char shape[TARN_CHECKPOINT_SHAPE_TEXT] = "text";
         if (!dataset->is_text) tarn_checkpoint_shape_text(shape, dataset->dtype, dataset->ndim, dataset->shape);
         printf("%-*s  %14" PRId64 "  %s%s\n", width, dataset->name, dataset->bytes, shape,
@@ -171,30 +172,42 @@ static void show_arrays(const tarn_hdf5_file *file)
     }
 }
 
+/* The digest of parts is in none of them. */
+static tarn_status open_with_digest(tarn_checkpoint_reader **file, tarn_checkpoint_found *found, tarn_context *context,
+                                    const char *path)
+{
+    tarn_problem problem;
+    tarn_status status = tarn_checkpoint_open_path(file, found, context, path);
+    if (status || !found->parts || tarn_checkpoint_compute_digest(*file, found->header.state_digest, &problem))
+        return status;
+    tarn_checkpoint_reader_close(*file);
+    return tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "checkpoint: %s: %s", found->path, problem.text);
+}
+
 static tarn_status show(tarn_context *context, const char *path)
 {
     tarn_checkpoint_found found;
-    tarn_hdf5_file *file;
+    tarn_checkpoint_reader *file;
     char digest[65];
-    tarn_status status = tarn_checkpoint_open_path(&file, &found, context, path);
+    tarn_status status = open_with_digest(&file, &found, context, path);
     if (status) return status;
     tarn_sha256_hex(found.header.state_digest, digest);
     printf("file: %s\nstep: %" PRId64 "\nbytes: %" PRId64 "\ndigest: %s\n", found.path, found.header.step, found.bytes,
            digest);
     status = show_texts(context, file, found.path);
     if (!status) show_arrays(file);
-    tarn_hdf5_close(file);
+    tarn_checkpoint_reader_close(file);
     return status;
 }
 
 static tarn_status digest(tarn_context *context, const char *path)
 {
     tarn_checkpoint_found found;
-    tarn_hdf5_file *file;
+    tarn_checkpoint_reader *file;
     char text[65];
-    tarn_status status = tarn_checkpoint_open_path(&file, &found, context, path);
+    tarn_status status = open_with_digest(&file, &found, context, path);
     if (status) return status;
-    tarn_hdf5_close(file);
+    tarn_checkpoint_reader_close(file);
     tarn_sha256_hex(found.header.state_digest, text);
     printf("%s\n", text);
     return TARN_OK;

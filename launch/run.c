@@ -147,6 +147,7 @@ static void fill_options(tarn_run *run)
     o->checkpoint_directory = tarn_config_string(config, "checkpoint.dir");
     o->checkpoint_every = tarn_config_integer(config, "checkpoint.every");
     o->checkpoint_keep = (int)tarn_config_integer(config, "checkpoint.keep");
+    o->checkpoint_parts = (int)tarn_config_integer(config, "checkpoint.parts");
     o->best_metric = tarn_config_string(config, "checkpoint.best");
     o->health_timeout = tarn_config_number(config, "health.timeout");
     o->checkpoint_unshared = !tarn_config_boolean(config, "checkpoint.shared");

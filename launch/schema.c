@@ -92,6 +92,8 @@ const tarn_config_key tarn_run_schema[] = {
      .help = "steps between checkpoints; 0 = only at the end"},
     {"checkpoint.keep", TARN_CONFIG_INTEGER, "3", .low = 1, .high = 1000000, .may_change = true,
      .help = "newest checkpoints that are kept"},
+    {"checkpoint.parts", TARN_CONFIG_INTEGER, "0", .low = 0, .high = 256, .may_change = true,
+     .help = "files of a checkpoint, written by the ranks side by side; 0 = one up to 2 GiB, above one a GiB"},
     {"checkpoint.best", TARN_CONFIG_CHOICE, "validation.loss", .choices = "validation.loss|validation.accuracy",
      .may_change = true, .help = "what the best checkpoint is chosen by"},
     {"checkpoint.shared", TARN_CONFIG_BOOLEAN, "true", .may_change = true,

@@ -66,13 +66,8 @@ tarn_status tarn_trainer_memory(tarn_trainer *trainer, int64_t *bytes)
     int64_t scratch = flat / 2 + tape * 3 / 10;
     /* The snapshot a checkpoint is written from; its pages come with the first step. */
     int64_t snapshot = 0;
-    bool saves = trainer->store && tarn_rank(trainer->context) == 0 && !trainer->prepared;
-    for (int i = 0; saves && i < trainer->entry_count; i++) {
-        const tarn_checkpoint_entry *entry = &trainer->entries[i];
-        int64_t size = (int64_t)tarn_dtype_size(entry->dtype);
-        for (int d = 0; d < entry->ndim; d++) size *= entry->shape[d];
-        snapshot += size;
-    }
+    if (trainer->store && !trainer->prepared)
+        snapshot = tarn_checkpoint_snapshot_bytes(trainer->store, trainer->entries, trainer->entry_count);
     *bytes = resident_bytes() + snapshot + flat * depth * trainer->leaders + (tape + scratch) * trainer->leaders;
     return TARN_OK;
 }

@@ -191,14 +191,16 @@ tarn_status tarn_trainer_compare_ranks(tarn_trainer *trainer)
     char text[TARN_FINGERPRINT_BYTES + 512];
     snprintf(text, sizeof text,
              "%strain.steps: %lld\ntrain.eval_every: %lld\ndata.validation_samples: %lld\ncheckpoint: %d\n"
-             "checkpoint.shared: %d\ncheckpoint.every: %lld\ncheckpoint.best: %s\nfrom_scratch: %d\nmodel.init_from: "
+             "checkpoint.shared: %d\ncheckpoint.every: %lld\ncheckpoint.parts: %d\ncheckpoint.best: %s\nfrom_scratch: "
+             "%d\nmodel.init_from: "
              "%d\ntrack: %d\n"
              "train.early_stop: %lld\nhealth.nonfinite: %s\n",
              trainer->fingerprint, (long long)o->steps, (long long)o->eval_every,
              (long long)(trainer->validation ? tarn_dataset_length(trainer->validation) : 0),
              o->checkpoint_directory != NULL, !o->checkpoint_unshared, (long long)o->checkpoint_every,
-             o->best_metric ? o->best_metric : "validation.loss", o->from_scratch, o->init_from != NULL,
-             o->track != NULL, (long long)o->early_stop, o->nonfinite == TARN_NONFINITE_SKIP ? "skip" : "stop");
+             o->checkpoint_parts, o->best_metric ? o->best_metric : "validation.loss", o->from_scratch,
+             o->init_from != NULL, o->track != NULL, (long long)o->early_stop,
+             o->nonfinite == TARN_NONFINITE_SKIP ? "skip" : "stop");
     /* A word of its own: that of the trainer is as long as this rank's number of shards says. */
     tarn_control *control = NULL;
     tarn_status status = tarn_agree(trainer->context, tarn_control_create(&control, trainer->context, 1), label);
@@ -298,7 +300,8 @@ void tarn_trainer_poll_saves(tarn_trainer *trainer)
     tarn_checkpoint_poll(trainer->store);
     int64_t saved = tarn_checkpoint_saved_step(trainer->store);
     if (saved < 0) return;
-    if (saved != trainer->progress.saved_step) tarn_monitor_tell(trainer->context, "saved %lld", (long long)saved);
+    if (saved != trainer->progress.saved_step && tarn_rank(trainer->context) == 0)
+        tarn_monitor_tell(trainer->context, "saved %lld", (long long)saved);
     trainer->progress.saved_step = saved;
 }
 
@@ -329,10 +332,9 @@ tarn_status tarn_trainer_save(tarn_trainer *trainer, bool is_best, bool final)
     }
     tarn_status status = TARN_OK;
     bool taken = trainer->taken_step == trainer->step && !is_best;
-    if (taken && (status = tarn_checkpoint_wait(trainer->store))) {
-        log_failure(trainer, status);
-        taken = false;
-    }
+    if (taken && (status = tarn_checkpoint_wait(trainer->store))) log_failure(trainer, status);
+    tarn_trainer_poll_saves(trainer);
+    taken = taken && trainer->progress.saved_step == trainer->step;
     if (!taken) status = take(trainer, is_best, true);
     if (!taken && !status) status = tarn_checkpoint_wait(trainer->store);
     tarn_trainer_poll_saves(trainer);

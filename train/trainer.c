@@ -52,6 +52,10 @@ static tarn_status check_plan(tarn_context *context, const tarn_train_options *o
     }
     tarn_status status = tarn_spot_check(context, options);
     if (status) return status;
+    if (options->checkpoint_parts < 0 || options->checkpoint_parts > 256)
+        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
+                         "checkpoint.parts %d (checkpoint_parts in C): use 0 (by size) or 1 to 256",
+                         options->checkpoint_parts);
     const char *metric = options->best_metric;
     if (metric && strcmp(metric, "validation.loss") && strcmp(metric, "validation.accuracy"))
         return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
@@ -183,6 +187,7 @@ static tarn_status open_records(tarn_trainer *trainer)
     if (!status && options->checkpoint_directory)
         status = tarn_checkpoint_store_open(&trainer->store, trainer->context, options->checkpoint_directory,
                                             options->checkpoint_keep);
+    if (trainer->store) tarn_checkpoint_store_set_parts(trainer->store, options->checkpoint_parts);
     if (!status && trainer->store) tell_directory(trainer);
     if (!status && trainer->store && !options->checkpoint_unshared)
         status = tarn_checkpoint_check_shared(trainer->context, options->checkpoint_directory);

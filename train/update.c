@@ -209,6 +209,8 @@ static tarn_status agree_on_step(tarn_trainer *trainer)
     tarn_control_set_hash(trainer->control, trainer->parameter_hash);
     snprintf(label, sizeof label, "step %lld", (long long)trainer->step);
     tarn_status status = tarn_control_exchange(trainer->control, label);
+    if (trainer->store && status != TARN_ERROR_COMM)
+        tarn_checkpoint_voted(trainer->store, tarn_control_flags(trainer->control) >> TARN_CONTROL_VOTES);
     trainer->progress.control_seconds = tarn_control_seconds(trainer->control, &wait) - wait;
     if (!status && tarn_control_flags(trainer->control) & TARN_CONTROL_STOP) status = tarn_trainer_note_stop(trainer);
     if (tarn_control_flags(trainer->control) & TARN_CONTROL_DIVERGED) return tarn_trainer_name_tensor(trainer, label);
@@ -234,7 +236,10 @@ tarn_status tarn_trainer_end_step(tarn_trainer *trainer)
     }
     if (status) tarn_control_fail(trainer->control, trainer->options.shards, status);
     tarn_trainer_report_times(trainer, arrived);
-    if (trainer->store) tarn_trainer_poll_saves(trainer);
+    if (trainer->store) {
+        tarn_trainer_poll_saves(trainer);
+        tarn_control_raise(trainer->control, tarn_checkpoint_vote(trainer->store) << TARN_CONTROL_VOTES);
+    }
     tarn_monitor_enter(trainer->context, "agreeing on the step");
     status = agree_on_step(trainer);
     tarn_reducer_times times;

@@ -15,7 +15,8 @@ typedef struct tarn_checkpoint_info {
     int64_t bytes;
     bool valid;        /* header and contents match their SHA-256 */
     char problem[512]; /* what is wrong, when not valid */
-    char digest[65];   /* SHA-256 of the training state: parameters, moments, step */
+    char digest[65];   /* SHA-256 of the training state: parameters, moments, step; empty when not valid, and of a
+                          checkpoint in parts that was not verified */
 } tarn_checkpoint_info;
 
 /* The checkpoints of a directory, newest first, the best one (by metric) not among them. verify reads them whole.

@@ -86,9 +86,11 @@ typedef struct tarn_train_options {
     const char *checkpoint_directory; /* NULL = no checkpoints */
     int64_t checkpoint_every;         /* 0 = only at the end */
     int checkpoint_keep;              /* 0 = 3 */
-    const char *best_metric;          /* "validation.loss" (default) or "validation.accuracy" */
-    int64_t early_stop;               /* evaluations without a better best_metric after which the run ends; 0 = never */
-    tarn_nonfinite nonfinite;         /* may change on resume, as early_stop and slow_ratio */
+    int checkpoint_parts; /* files of a checkpoint, which the ranks write side by side; 0 = by size, one up to 2 GiB; at
+                             most 256; may change on resume */
+    const char *best_metric;  /* "validation.loss" (default) or "validation.accuracy" */
+    int64_t early_stop;       /* evaluations without a better best_metric after which the run ends; 0 = never */
+    tarn_nonfinite nonfinite; /* may change on resume, as early_stop and slow_ratio */
     double slow_ratio;        /* a rank is called slow when its compute time is this many times the median of the
                                  others'; 0 = 1.5, negative = never */
     bool checkpoint_unshared; /* hosts need not see each other's checkpoints, see tarn_trainer_create */

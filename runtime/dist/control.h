@@ -29,6 +29,9 @@ typedef struct tarn_control_times {
     int rounds;    /* shards its busiest thread ran one after the other */
 } tarn_control_times;
 
+/* Flags from this bit on are votes on the checkpoint that is being written (TARN_CHECKPOINT_VOTE_...). */
+#define TARN_CONTROL_VOTES 24
+
 tarn_status tarn_control_create(tarn_control **control, tarn_context *context, int shards);
 void tarn_control_destroy(tarn_control *control);
 /* Clears the word for a new step. */
