@@ -110,6 +110,12 @@ static void leave(int code)
 static void all_stop(const char *why, int code)
 {
     tell("stopping %s", why);
+    /* mpirun ends all ranks at the first code that is not 0; MPI_Finalize would keep the others from leaving before
+     * rank 0 has saved. */
+    if (rank) {
+        tell("bye %d", code);
+        for (;;) pause();
+    }
     leave(code);
 }
 
