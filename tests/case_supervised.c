@@ -14,6 +14,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -62,6 +64,7 @@ static void join(void)
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
     inet_pton(AF_INET, address, &to.sin_addr);
     channel = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(channel, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* `bye` must be out before the end */
     if (connect(channel, (struct sockaddr *)&to, sizeof to)) exit(8);
     tell("hello %s 1 %d %d %d %s", token, rank, ranks, (int)getpid(), host);
 }
