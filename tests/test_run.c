@@ -374,6 +374,21 @@ Test(run, trained_weights_are_the_same_in_spite_of_kills_and_stops)
     free(hard);
 }
 
+Test(run, a_restart_of_a_run_from_scratch_resumes)
+{
+    char *path = tarn_test_format("%s/text.txt", folder);
+    cr_assert(tarn_test_write_text(path, 300));
+    free(path);
+    path = tarn_test_format("%s/run.yaml", folder);
+    cr_assert(tarn_test_write(path, run_file, strlen(run_file)));
+    free(path);
+    char *output = script(0, "$T run -n 2 -- $T train run.yaml --quiet --from-scratch checkpoint.dir=dir & P=$!\n"
+                             "until ls dir/ckpt-* >/dev/null 2>&1; do sleep 0.02; done\n"
+                             "kill -KILL $(pgrep -P $(child $P) | tail -n 1); wait $P");
+    expect_text(output, "resumed at step");
+    free(output);
+}
+
 Test(run, a_wrong_run_file_is_told_once)
 {
     char *path = tarn_test_format("%s/run.yaml", folder);
