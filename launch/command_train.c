@@ -30,7 +30,7 @@ static void print_help(void)
            "Trains the model a run file describes, alone or under mpirun/srun. Started again with the same file it "
            "resumes\n"
            "from the newest checkpoint. Ctrl-C and SIGTERM save a checkpoint after the step and exit with 75.\n\n"
-           "  --from-scratch     do not resume\n"
+           "  --from-scratch     do not resume (restarts by tarn run do)\n"
            "  --dry-run          print the resolved configuration, parameters, shard plan and memory; train nothing\n"
            "  --quiet            no progress\n"
            "  --expect-ranks N   fail unless exactly N ranks were started\n"
@@ -71,7 +71,8 @@ static tarn_status parse(tarn_context *context, int argc, char **argv, arguments
         if (!strcmp(argument, "--help") || !strcmp(argument, "-h"))
             out->help = true;
         else if (!strcmp(argument, "--from-scratch"))
-            out->from_scratch = true;
+            /* A restart under tarn run goes on with what the launch before began from scratch. */
+            out->from_scratch = !getenv("TARN_RESTARTED");
         else if (!strcmp(argument, "--dry-run"))
             out->dry_run = true;
         else if (!strcmp(argument, "--quiet"))

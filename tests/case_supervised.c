@@ -14,6 +14,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -62,6 +64,7 @@ static void join(void)
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
     inet_pton(AF_INET, address, &to.sin_addr);
     channel = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(channel, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* `bye` must be out before the end */
     if (connect(channel, (struct sockaddr *)&to, sizeof to)) exit(8);
     tell("hello %s 1 %d %d %d %s", token, rank, ranks, (int)getpid(), host);
 }
@@ -110,6 +113,12 @@ static void leave(int code)
 static void all_stop(const char *why, int code)
 {
     tell("stopping %s", why);
+    /* mpirun ends all ranks at the first code that is not 0; MPI_Finalize would keep the others from leaving before
+     * rank 0 has saved. */
+    if (rank) {
+        tell("bye %d", code);
+        for (;;) pause();
+    }
     leave(code);
 }
 

@@ -252,6 +252,7 @@ static void judge(launch *l, bool killed, tarn_outcome *out)
     say_who_was_lost(s, lost, sizeof lost);
     const tarn_hub_rank *failed = first_failed(&s->hub, &number);
     bool by_itself = !killed && WIFEXITED(job->status);
+    s->blamed = l->hung ? l->hung_rank : failed ? number : s->hub.first_lost > 0 ? s->hub.first_lost_rank : -1;
     out->end = TARN_END_LOST;
     if (announced(&s->hub, &code)) {
         out->end = TARN_END_EXIT;
@@ -411,6 +412,7 @@ tarn_outcome tarn_supervisor_launch(tarn_supervisor *s)
     s->status.launches++;
     s->status.ranks = s->ranks;
     s->why[0] = 0;
+    s->blamed = -1;
     if (!start(&l)) return outcome;
     char message[64];
     snprintf(message, sizeof message, "%d rank%s", s->ranks, s->ranks == 1 ? "" : "s");

@@ -351,8 +351,7 @@ static int run(tarn_supervisor *s)
         if (decision.action == TARN_END_RUN) return end_run(s, &decision, &outcome);
         const char *reason =
             s->hub.stopping[0] && outcome.end == TARN_END_EXIT && outcome.number == STOPPED ? s->hub.stopping : s->why;
-        tarn_run_status_event(&s->status, decision.word, s->hub.first_lost > 0 ? s->hub.first_lost_rank : -1,
-                              outcome.reached, reason);
+        tarn_run_status_event(&s->status, decision.word, s->blamed, outcome.reached, reason);
         if (decision.action == TARN_QUARANTINE_AND_RESTART) put_aside(s, outcome.resumed);
         if (decision.delay >= 1)
             tarn_supervisor_say("%s: %s; starting again in %.0f s", decision.word, reason, decision.delay);
