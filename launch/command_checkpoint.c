@@ -5,26 +5,29 @@
 #include "launch/command.h"
 #include "checkpoint/load.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define TEXT_SHOWN 8192
 
 static void usage(FILE *out)
 {
-    fputs("usage: tarn checkpoint ls|show|verify|digest DIR\n\n"
-          "  ls      the checkpoints of DIR, newest first: step, bytes, whether it is valid, name\n"
-          "  show    step, digest, texts (the run's configuration) and arrays of the newest valid one\n"
-          "  verify  reads every checkpoint whole; exit code 1 when one is broken\n"
-          "  digest  SHA-256 of the training state (parameters, moments, step) of the newest valid one:\n"
-          "          two runs that print the same are in the same state, bit for bit\n\n"
-          "DIR is a directory of checkpoints (checkpoint.dir); all but ls also take one file, such as DIR/best.h5.\n",
-          out);
+    fputs(
+        "usage: tarn checkpoint ls|show|verify|digest DIR\n\n"
+        "  ls      the checkpoints of DIR, newest first: step, bytes, whether it is valid, name; then the best one, "
+        "and\n"
+        "          those that no run loads by itself (quarantined-..., superseded-...)\n"
+        "  show    step, digest, texts (the run's configuration) and arrays of the newest valid one\n"
+        "  verify  reads every checkpoint whole; exit code 1 when one is broken\n"
+        "  digest  SHA-256 of the training state (parameters, moments, step) of the newest valid one:\n"
+        "          two runs that print the same are in the same state, bit for bit\n\n"
+        "DIR is a directory of checkpoints (checkpoint.dir); all but ls also take one of them, such as DIR/best.h5.\n",
+        out);
 }
 
 static const char *base_name(const char *path)
@@ -54,31 +57,59 @@ static bool look_at(tarn_checkpoint_info *info, const char *path)
     return true;
 }
 
-/* All checkpoints of a directory, verified, the best one last; or the one file. */
-static tarn_status collect(tarn_context *context, const char *path, tarn_checkpoint_info **infos, int *count)
+/* Grows the list by what is at `path`, if there is anything. */
+static tarn_status add(tarn_context *context, const char *path, tarn_checkpoint_info **infos, int *count)
 {
-    struct stat info;
-    char best[TARN_CHECKPOINT_PATH];
-    bool file = !stat(path, &info) && !S_ISDIR(info.st_mode);
-    tarn_status status = TARN_OK;
-    *infos = NULL;
-    *count = 0;
-    if (!file) status = tarn_checkpoint_list(context, path, true, infos, count);
-    if (status) return status;
     tarn_checkpoint_info *grown = realloc(*infos, ((size_t)*count + 1) * sizeof *grown);
     if (!grown) return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: out of memory");
     *infos = grown;
-    if (file ? look_at(&grown[*count], path)
-             : tarn_checkpoint_path(best, path, "best.h5") && look_at(&grown[*count], best))
-        ++*count;
+    if (look_at(&grown[*count], path)) ++*count;
     return TARN_OK;
+}
+
+static int is_set_aside(const struct dirent *entry)
+{
+    return !strncmp(entry->d_name, "quarantined-", 12) || !strncmp(entry->d_name, "superseded-", 11);
+}
+
+/* Those that no run loads by itself, in order of name. */
+static tarn_status add_set_aside(tarn_context *context, const char *directory, tarn_checkpoint_info **infos, int *count)
+{
+    struct dirent **names;
+    char path[TARN_CHECKPOINT_PATH];
+    tarn_status status = TARN_OK;
+    int entries = scandir(directory, &names, is_set_aside, alphasort);
+    for (int i = 0; i < entries; i++) {
+        if (!status && tarn_checkpoint_path(path, directory, "%s", names[i]->d_name))
+            status = add(context, path, infos, count);
+        free(names[i]);
+    }
+    if (entries >= 0) free(names);
+    return status;
+}
+
+/* All checkpoints of a directory, verified, the best one behind them, and with `aside` those set aside; or the one that
+ * `path` is. */
+static tarn_status collect(tarn_context *context, const char *path, bool aside, tarn_checkpoint_info **infos,
+                           int *count)
+{
+    char name[TARN_CHECKPOINT_PATH];
+    bool one = tarn_checkpoint_path(name, path, "MANIFEST") && !access(name, F_OK);
+    *infos = NULL;
+    *count = 0;
+    if (one || (!access(path, F_OK) && !tarn_checkpoint_is_folder(path))) return add(context, path, infos, count);
+    tarn_status status = tarn_checkpoint_list(context, path, true, infos, count);
+    if (!status && tarn_checkpoint_path(name, path, "best.h5")) status = add(context, name, infos, count);
+    if (!status && tarn_checkpoint_path(name, path, "best")) status = add(context, name, infos, count);
+    if (!status && aside) status = add_set_aside(context, path, infos, count);
+    return status;
 }
 
 static tarn_status list(tarn_context *context, const char *path)
 {
     tarn_checkpoint_info *infos;
     int count;
-    tarn_status status = collect(context, path, &infos, &count);
+    tarn_status status = collect(context, path, true, &infos, &count);
     if (!status && !count) printf("%s holds no checkpoint\n", path);
     if (!status && count) printf("%12s  %14s  %-5s  %s\n", "step", "bytes", "valid", "name");
     for (int i = 0; !status && i < count; i++) {
@@ -95,7 +126,7 @@ static tarn_status verify(tarn_context *context, const char *path)
 {
     tarn_checkpoint_info *infos;
     int count, broken = 0, first = 0;
-    tarn_status status = collect(context, path, &infos, &count);
+    tarn_status status = collect(context, path, false, &infos, &count);
     if (!status && !count)
         status =
             tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,

@@ -1,6 +1,8 @@
 /* case_checkpoint.c - checkpoints over several ranks. Launched by test_checkpoint.c.
  *
  *   case_checkpoint save DIR STEP    all ranks call save with state of seed STEP
+ *   case_checkpoint parts DIR STEP K the same in K parts; every rank prints "rank R saved STEP"
+ *   case_checkpoint fails DIR        three saves in 3 parts, rank 1 may not write large files during the second
  *   case_checkpoint load DIR         every rank prints "rank R step S digest D config TEXT" of what it received
  *   case_checkpoint mismatch DIR     loads into another shape; every rank prints its status, then ends by tarn_exit
  *   case_checkpoint init PATH        every rank prints "rank R loaded N sum S" of a module initialised from PATH
@@ -11,8 +13,10 @@
 #include "tests/checkpoint_state.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 static tarn_context *context;
 static made_state state;
@@ -28,6 +32,35 @@ static tarn_status save(tarn_checkpoint_store *store, int64_t step)
     const tarn_checkpoint_text texts[] = {{"text/config", "model: made up\n"}};
     state_fill(&state, (uint64_t)step);
     return tarn_checkpoint_save(store, step, state.entries, STATE_ENTRIES, texts, 1, false);
+}
+
+static void save_parts(tarn_checkpoint_store *store, int64_t step, int parts)
+{
+    char line[80];
+    tarn_checkpoint_store_set_parts(store, parts);
+    if (save(store, step)) return;
+    snprintf(line, sizeof line, "rank %d saved %" PRId64, tarn_rank(context), tarn_checkpoint_saved_step(store));
+    print_line(line);
+}
+
+static void fail_once(tarn_checkpoint_store *store)
+{
+    char line[120];
+    struct rlimit before, limit = {.rlim_cur = 6000};
+    tarn_checkpoint_store_set_parts(store, 3);
+    tarn_status first = save(store, 1);
+    getrlimit(RLIMIT_FSIZE, &before);
+    limit.rlim_max = before.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    if (tarn_rank(context) == 1) setrlimit(RLIMIT_FSIZE, &limit);
+    tarn_status second = save(store, 2);
+    setrlimit(RLIMIT_FSIZE, &before);
+    if (second && tarn_rank(context) == 2) print_line(tarn_get_error(context)->message);
+    tarn_error_clear(context);
+    tarn_status third = save(store, 3);
+    snprintf(line, sizeof line, "rank %d: %s %s %s, newest %" PRId64, tarn_rank(context), tarn_status_name(first),
+             tarn_status_name(second), tarn_status_name(third), tarn_checkpoint_saved_step(store));
+    print_line(line);
 }
 
 static void change_state(tarn_checkpoint_store *store)
@@ -102,6 +135,10 @@ int main(int argc, char **argv)
         print_line(line);
     } else if (!strcmp(argv[1], "save") && argc > 3) {
         save(store, atoll(argv[3]));
+    } else if (!strcmp(argv[1], "parts") && argc > 4) {
+        save_parts(store, atoll(argv[3]), atoi(argv[4]));
+    } else if (!strcmp(argv[1], "fails")) {
+        fail_once(store);
     } else if (!strcmp(argv[1], "under")) {
         change_state(store);
     } else if (!strcmp(argv[1], "loop")) {

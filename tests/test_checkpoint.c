@@ -104,10 +104,10 @@ Test(checkpoint, digest_is_the_documented_one)
     const int32_t i[2] = {7, -7};
     int64_t step = 41;
     tarn_checkpoint_entry entries[] = {
-        {"state/step", TARN_I64, 0, {0}, &step, true},
-        {"model/w", TARN_F32, 2, {2, 3}, (void *)w, true},
-        {"history", TARN_F32, 1, {6}, (void *)w, false},
-        {"model.w", TARN_I32, 1, {2}, (void *)i, true},
+        {"state/step", TARN_I64, 0, {0}, &step, true, false, false},
+        {"model/w", TARN_F32, 2, {2, 3}, (void *)w, true, false, false},
+        {"history", TARN_F32, 1, {6}, (void *)w, false, false, false},
+        {"model.w", TARN_I32, 1, {2}, (void *)i, true, false, false},
     };
     char digest[65];
     cr_assert_eq(tarn_checkpoint_digest(entries, 4, digest), TARN_OK);
@@ -194,17 +194,18 @@ Test(checkpoint, bad_names_and_shapes_are_refused)
     float value[4] = {0};
     static const char *const names[] = {"", "/a", "a/", "a//b", ".", "a/./b", "./a", "a/."};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        tarn_checkpoint_entry entry = {names[i], TARN_F32, 1, {4}, value, true};
+        tarn_checkpoint_entry entry = {names[i], TARN_F32, 1, {4}, value, true, false, false};
         cr_assert_eq(tarn_checkpoint_save(store, 1, &entry, 1, NULL, 0, false), TARN_ERROR_ARGUMENT, "%s", names[i]);
         tarn_error_clear(context);
     }
-    tarn_checkpoint_entry twice[2] = {{"a", TARN_F32, 1, {4}, value, true}, {"a", TARN_F32, 1, {4}, value, true}};
+    tarn_checkpoint_entry twice[2] = {{"a", TARN_F32, 1, {4}, value, true, false, false},
+                                      {"a", TARN_F32, 1, {4}, value, true, false, false}};
     cr_assert_neq(tarn_checkpoint_save(store, 1, twice, 2, NULL, 0, false), TARN_OK);
     tarn_error_clear(context);
     twice[1].name = "a/b";
     cr_assert_neq(tarn_checkpoint_save(store, 1, twice, 2, NULL, 0, false), TARN_OK);
     tarn_error_clear(context);
-    tarn_checkpoint_entry huge = {"a", TARN_F32, 3, {INT64_MAX, 4, 0}, value, true};
+    tarn_checkpoint_entry huge = {"a", TARN_F32, 3, {INT64_MAX, 4, 0}, value, true, false, false};
     huge.shape[2] = 2;
     cr_assert_eq(tarn_checkpoint_save(store, 1, &huge, 1, NULL, 0, false), TARN_ERROR_ARGUMENT);
     cr_assert(!exists("ckpt-000000000001.h5") && !exists(".tmp-template.h5"));

@@ -93,7 +93,7 @@ Test(checkpoint_async, what_changes_after_the_copy_is_not_in_the_file)
     char *text = strdup("model: one"), *name = strdup("model/large");
     for (int i = 0; i < LARGE / 4; i++) large[i] = (float)i;
     tarn_checkpoint_entry *entry = malloc(sizeof *entry);
-    *entry = (tarn_checkpoint_entry){name, TARN_F32, 1, {LARGE / 4}, large, true};
+    *entry = (tarn_checkpoint_entry){name, TARN_F32, 1, {LARGE / 4}, large, true, false, false};
     tarn_checkpoint_text *texts = malloc(sizeof *texts);
     *texts = (tarn_checkpoint_text){"text/config", text};
     tarn_checkpoint_request request = {.step = 5, .entries = entry, .entry_count = 1, .texts = texts, .text_count = 1};
@@ -111,7 +111,7 @@ Test(checkpoint_async, what_changes_after_the_copy_is_not_in_the_file)
     cr_assert_eq(tarn_checkpoint_wait(store), TARN_OK);
     cr_assert_eq(tarn_checkpoint_saved_step(store), 5);
     cr_assert_gt(tarn_checkpoint_persist_seconds(store), 0);
-    tarn_checkpoint_entry back = {"model/large", TARN_F32, 1, {LARGE / 4}, large, true};
+    tarn_checkpoint_entry back = {"model/large", TARN_F32, 1, {LARGE / 4}, large, true, false, false};
     int64_t step;
     bool found;
     cr_assert_eq(tarn_checkpoint_load(store, &back, 1, &step, &found), TARN_OK);

@@ -308,8 +308,8 @@ Test(checkpoint_disk, a_module_begins_from_a_checkpoint)
     double sum = 0;
     for (int i = 0; i < 37 * 53; i++) sum += weight[i] = (float)(i % 17) * 0.125f;
     for (int i = 0; i < 37; i++) sum += bias[i] = (float)i;
-    tarn_checkpoint_entry entries[] = {{"model/weight", TARN_F32, 2, {37, 53}, weight, true},
-                                       {"model/bias", TARN_F32, 1, {37}, bias, true}};
+    tarn_checkpoint_entry entries[] = {{"model/weight", TARN_F32, 2, {37, 53}, weight, true, false, false},
+                                       {"model/bias", TARN_F32, 1, {37}, bias, true, false, false}};
     cr_assert_eq(tarn_checkpoint_store_open(&store, context, directory, 1), TARN_OK);
     cr_assert_eq(tarn_checkpoint_save(store, 1, entries, 2, NULL, 0, true), TARN_OK);
     char *best = tarn_test_format("%s/best.h5", directory), *output;
