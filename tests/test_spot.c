@@ -328,9 +328,10 @@ static void notice_stops_a_run(const char *provider, int ranks, const char *word
     wait_for_checkpoint(pid);
     tarn_test_server_mode(&server, "notice");
     char *output = collect(pid, 75);
-    char *expected = tarn_test_format("spot %s host %s: %s", provider, host, words);
+    char *expected = tarn_test_format("warning: spot %s host %s: %s", provider, host, words);
     cr_expect_eq(count(output, expected), 1, "not one \"%s\" in %s", expected, output);
     cr_expect(strstr(output, "s from now"), "%s", output);
+    cr_expect(strstr(output, "stopped on request (spot "), "the reason is not told: %s", output);
     free(output);
     free(expected);
     free(arguments);

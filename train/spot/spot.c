@@ -102,7 +102,7 @@ static void take_notice(tarn_spot *spot, const tarn_spot_news *news)
     if (isfinite(news->seconds)) snprintf(left, sizeof left, " (%.0f s from now)", news->seconds);
     tarn_log(spot->context, TARN_LOG_WARN, "%s%s. The run is saved after this step and stops, to be resumed elsewhere",
              reason, left);
-    tarn_request_stop();
+    tarn_stop_because(reason);
 }
 
 /* Advice that was given before is not repeated. */
