@@ -1,0 +1,76 @@
+/* test_hosts.c - runs on several hosts: the network and the hosts fail, the run ends in time or goes on, with the same
+ * bits.
+ *
+ * A host is a set of namespaces on this machine: see tests/hosts/README.md. What happens in each test is written in
+ * tests/hosts/scenarios; here they are only called. Where namespaces are not permitted the tests are skipped.
+ */
+#include "tests/support.h"
+
+#include <criterion/criterion.h>
+
+/* Runs one scenario. */
+static void scenario(const char *words)
+{
+    char *output, *line = tarn_test_format("export TARN_PROGRAM=%s/tarn HOSTS_RELAY=%s/tests/hosts_relay\n"
+                                           "exec %s/tests/hosts/scenarios %s",
+                                           TARN_BINARY_DIR, TARN_BINARY_DIR, TARN_SOURCE_DIR, words);
+    int code = tarn_test_run(line, 400, &output);
+    free(line);
+    if (code == 77) cr_skip("%s", output);
+    cr_assert_eq(code, 0, "%s: exit code %d: %s", words, code, output);
+    free(output);
+}
+
+static bool is_long(void)
+{
+    const char *value = getenv("TARN_TEST_LONG");
+    return value && *value;
+}
+
+TestSuite(hosts, .timeout = 1200);
+
+Test(hosts, several_hosts_give_the_digest_of_one)
+{
+    scenario("digest");
+}
+
+Test(hosts, lost_and_late_frames_change_nothing)
+{
+    scenario("relay 1");
+    if (!is_long()) return;
+    static const char *const networks[] = {"relay 2 0.03 '0.1 2'", "relay 3 0.10 '0 0'", "relay 4 0.02 '5 5'",
+                                           "relay 5 0.05 '1 20'"};
+    for (int i = 0; i < 4; i++) scenario(networks[i]);
+}
+
+Test(hosts, a_cable_that_is_out_for_a_moment_changes_nothing)
+{
+    scenario("break");
+}
+
+/* Under mpirun alone: ranks on both sides end themselves and say what they waited for. */
+Test(hosts, ranks_beyond_a_partition_end_themselves)
+{
+    scenario("partition link");
+    scenario("partition loss");
+    if (!is_long()) return;
+    scenario("partition blackhole");
+    scenario("partition relay");
+    scenario("partition kill");
+}
+
+/* With keep-alive mpirun and its daemons end too. */
+Test(hosts, mpirun_with_keep_alive_ends_on_both_sides)
+{
+    scenario("partition blackhole alive");
+    scenario("partition kill alive");
+    if (!is_long()) return;
+    scenario("partition link alive");
+    scenario("partition relay alive");
+    scenario("partition loss alive");
+}
+
+Test(hosts, a_host_that_crashes_ends_the_run)
+{
+    scenario("partition crash");
+}
