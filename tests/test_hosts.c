@@ -29,6 +29,11 @@ static bool is_long(void)
 
 TestSuite(hosts, .timeout = 1200);
 
+Test(hosts, hosts_share_only_their_network_and_leave_nothing)
+{
+    scenario("harness");
+}
+
 Test(hosts, several_hosts_give_the_digest_of_one)
 {
     scenario("digest");

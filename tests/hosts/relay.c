@@ -229,7 +229,8 @@ int main(int argc, char **argv)
         if (left > 0)
             limit = (struct timespec){.tv_sec = (time_t)left, .tv_nsec = (long)(1e9 * (left - (double)(time_t)left))};
         int count = port_count; /* commands may add ports */
-        if (ppoll(wait, (nfds_t)(1 + count), queued ? &limit : NULL, NULL) < 0 && errno != EINTR) return 1;
+        nfds_t files = (nfds_t)count + 1;
+        if (ppoll(wait, files, queued ? &limit : NULL, NULL) < 0 && errno != EINTR) return 1;
         for (int i = 0; i < count; i++)
             if (ports[i].file >= 0 && wait[1 + i].revents) receive(i);
         for (double time = now(); queued && queue[0]->due <= time;) {
