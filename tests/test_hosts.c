@@ -14,7 +14,7 @@ static void scenario(const char *words)
     char *output, *line = tarn_test_format("export TARN_PROGRAM=%s/tarn HOSTS_RELAY=%s/tests/hosts_relay\n"
                                            "exec %s/tests/hosts/scenarios %s",
                                            TARN_BINARY_DIR, TARN_BINARY_DIR, TARN_SOURCE_DIR, words);
-    int code = tarn_test_run(line, 400, &output);
+    int code = tarn_test_run(line, 900, &output);
     free(line);
     if (code == 77) cr_skip("%s", output);
     cr_assert_eq(code, 0, "%s: exit code %d: %s", words, code, output);
@@ -27,7 +27,7 @@ static bool is_long(void)
     return value && *value;
 }
 
-TestSuite(hosts, .timeout = 1200);
+TestSuite(hosts, .timeout = 3000);
 
 Test(hosts, hosts_share_only_their_network_and_leave_nothing)
 {
@@ -78,4 +78,42 @@ Test(hosts, mpirun_with_keep_alive_ends_on_both_sides)
 Test(hosts, a_host_that_crashes_ends_the_run)
 {
     scenario("partition crash");
+}
+
+/* Under tarn run: restarted without the host that is gone, and with it when it is back. */
+Test(hosts, the_supervisor_goes_on_without_a_host_and_takes_it_back)
+{
+    scenario("recovery link");
+    scenario("recovery kill");
+    if (!is_long()) return;
+    scenario("recovery blackhole 2");
+    scenario("recovery relay 2");
+    scenario("recovery loss 2");
+    scenario("recovery crash 3");
+    scenario("recovery kill 3");
+}
+
+Test(hosts, a_killed_supervisor_leaves_no_rank_on_any_host)
+{
+    scenario("orphans");
+}
+
+Test(hosts, the_supervisor_begins_without_a_late_host_or_waits_for_it)
+{
+    scenario("late");
+}
+
+Test(hosts, faults_at_random_moments)
+{
+    if (!is_long()) cr_skip("only with TARN_TEST_LONG=1");
+    for (int seed = 1; seed <= 5; seed++) {
+        char *words = tarn_test_format("storm %d 10", seed);
+        scenario(words);
+        free(words);
+    }
+}
+
+Test(hosts, a_checkpoint_directory_that_is_not_shared_is_refused)
+{
+    scenario("unshared");
 }
