@@ -99,6 +99,20 @@ static void set_mpi(strings *list, const char *name4, const char *name5, const c
     if (name5 && !getenv(name5)) push_pair(list, name5, value);
 }
 
+/* A host that falls silent: mpirun and its daemon there notice within 0.8 of the hang limit and end their side. The
+ * daemon's own default is 8 minutes, and TCP sends no keep-alive while output is on its way: once ranks there have
+ * reported that their supervisor is gone, at the hang limit, the daemon would stay until TCP gives up, a quarter of an
+ * hour. */
+static void set_keep_alive(strings *list, double hang)
+{
+    char idle[16], interval[16];
+    snprintf(idle, sizeof idle, "%d", hang > 10 ? (int)(0.4 * hang) : hang > 5 ? 2 : 1);
+    snprintf(interval, sizeof interval, "%d", hang > 20 ? (int)(0.1 * hang) : 1);
+    set_mpi(list, "OMPI_MCA_oob_tcp_keepalive_time", "PRTE_MCA_oob_tcp_keepalive_time", idle);
+    set_mpi(list, "OMPI_MCA_oob_tcp_keepalive_intvl", "PRTE_MCA_oob_tcp_keepalive_intvl", interval);
+    set_mpi(list, "OMPI_MCA_oob_tcp_keepalive_probes", "PRTE_MCA_oob_tcp_keepalive_probes", hang > 5 ? "4" : "3");
+}
+
 static void make_environment(strings *list, const tarn_run_request *request, const tarn_job_setup *setup,
                              const tarn_workspace *workspace, bool direct)
 {
@@ -127,6 +141,7 @@ static void make_environment(strings *list, const tarn_run_request *request, con
      * launch is lost, and then every second counts. */
     set_mpi(list, "OMPI_MCA_odls_base_sigkill_timeout", "PRTE_MCA_odls_base_sigkill_timeout", "0");
     if (setup->ranks > sysconf(_SC_NPROCESSORS_ONLN)) set_mpi(list, "OMPI_MCA_mpi_yield_when_idle", NULL, "1");
+    if (setup->remote && request->hang > 0) set_keep_alive(list, request->hang);
     if (request->agent) set_mpi(list, "OMPI_MCA_plm_rsh_agent", "PRTE_MCA_plm_ssh_agent", request->agent);
 }
 

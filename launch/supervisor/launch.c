@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 static const double LOST_GRACE = 0.5, FAILED_GRACE = 10, GONE_GRACE = 2, STACK_SECONDS = 3, SILENT_STOP = 3,
-                    STATUS_SECONDS = 5, ASLEEP = 2, CLAIM_SECONDS = 1;
+                    STATUS_SECONDS = 5, ASLEEP = 2, CLAIM_SECONDS = 1, SILENT = 2.5 /* a rank speaks once a second */;
 enum { TICK = 100 }; /* milliseconds between looks when nothing happens */
 
 typedef struct launch {
@@ -203,10 +203,26 @@ static int exit_code_of(const char *status)
     return !strcmp(status, "argument") || !strcmp(status, "shape") || !strcmp(status, "config") ? 2 : 1;
 }
 
+/* When a host falls silent mpirun may notice first and end the ranks of the others: the silent ones, whose connections
+ * still stand, are the cause, and not the first that went. */
+static bool say_who_is_silent(const tarn_hub *hub, char *out, size_t size)
+{
+    double now = tarn_seconds();
+    size_t used = 0;
+    for (int i = 0; i < hub->rank_count && used < size; i++) {
+        const tarn_hub_rank *rank = &hub->rank[i];
+        if (!rank->connected || rank->bye || now - rank->heard < SILENT) continue;
+        used += (size_t)snprintf(out + used, size - used, "%srank %d on %s (%.0f s)",
+                                 used ? ", " : "; nothing heard of ", i, rank->host, now - rank->heard);
+    }
+    return used;
+}
+
 static void say_who_was_lost(tarn_supervisor *s, char *out, size_t size)
 {
     const tarn_hub *hub = &s->hub;
     out[0] = 0;
+    if (say_who_is_silent(hub, out, size)) return;
     if (hub->first_lost == 0) return;
     const tarn_hub_rank *rank = &hub->rank[hub->first_lost_rank];
     snprintf(out, size, "; the first to go was rank %d on %s at step %" PRId64 "%s%s%s", hub->first_lost_rank,
