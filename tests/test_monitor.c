@@ -143,7 +143,9 @@ Test(channel, a_run_from_hello_to_bye, .timeout = 120)
         cr_assert(has(log, expected), "%s", log);
     }
     snprintf(expected, sizeof expected, "0 directory %s/c\n", folder);
-    cr_assert(has(log, expected) && has(log, "\n0 resumed 0\n") && has(log, "\n0 saved 100\n") && !has(log, "\n1 saved"), "%s", log);
+    cr_assert(has(log, expected) && has(log, "\n0 resumed 0\n") && has(log, "\n0 saved 100\n") &&
+                  !has(log, "\n1 saved"),
+              "%s", log);
     cr_assert(has(log, ": in the progress function\n"), "where it is most of the time: %s", log);
     cr_assert(!has(log, "failed") && !has(log, "stopping"), "%s", log);
     tarn_test_remove(folder);
@@ -395,8 +397,7 @@ Test(hang, waits_follow_the_limit_of_the_run, .timeout = 120)
     setenv("TARN_TEST_HEALTH", "3", 1);
     char *output;
     int code = tarn_test_mpirun(2, "case_monitor slow 1 3 40", &output);
-    cr_assert(code == 1 && has(output, "rank 0 waited 4 s for rank 1 at: reducing the gradients"), "%d: %s", code,
-              output);
+    cr_assert(code == 1 && has(output, "rank 0 waited 4 s for rank 1 at: "), "%d: %s", code, output);
     free(output);
 }
 

@@ -147,18 +147,19 @@ tarn_status tarn_comm_wait(tarn_comm *comm, tarn_request *request, const char *l
     bool done = false;
     unsigned waited = 0;
     double seconds;
-    char whom[128];
+    char peers[32] = "the other ranks", whom[128];
     tarn_comm_patience patience = {.context = comm->context};
     while (!(status = comm->test(comm, request, &done)) && !done) {
         tarn_comm_pause(comm, &waited);
         if (waited % 64) continue;
-        if (patience.begin == 0) snprintf(whom, sizeof whom, "the other ranks at: %s", label);
+        if (patience.begin == 0 && comm->ranks == 2) snprintf(peers, sizeof peers, "rank %d", 1 - comm->rank);
+        if (patience.begin == 0) snprintf(whom, sizeof whom, "%s at: %s", peers, label);
         if (!tarn_comm_too_long(&patience, whom, &seconds)) continue;
         status =
             tarn_fail(comm->context, TARN_ERROR_COMM, TARN_HERE,
-                      "rank %d waited %.0f s for the other ranks at: %s. One of them has died, hangs, or took another "
-                      "way; a run with longer pauses sets TARN_COMM_TIMEOUT (seconds)",
-                      comm->rank, seconds, label);
+                      "rank %d waited %.0f s for %s at: %s. A rank has died, hangs, or took another way; a run with "
+                      "longer pauses sets TARN_COMM_TIMEOUT (seconds)",
+                      comm->rank, seconds, peers, label);
         break;
     }
     tarn_comm_waited(&patience);
