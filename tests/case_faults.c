@@ -5,7 +5,7 @@
  *   case_faults load DIR [options]         loads, prints "step S life L digest D", or "nothing", "refused MESSAGE"
  *
  * Options: --subject store|in-place|rename-first, --scenario series|back|quarantine, --background (the writer
- * thread works under the next step), --no-sync file|directory|all (weakens the
+ * thread works under the next step), --parts N, --no-sync file|directory|all (weakens the
  * writer), --long, --stride N (every Nth point), --seed N, --workers N, --verbose.
  */
 #include "tests/faults/campaign.h"
@@ -63,6 +63,9 @@ static bool parse(int argc, char **argv, fault_campaign *campaign)
             campaign->stride = atoll(argv[++i]);
         } else if (!strcmp(name, "--seed")) {
             campaign->seed = strtoull(argv[++i], NULL, 10);
+        } else if (!strcmp(name, "--parts")) {
+            campaign->options.parts = atoi(value);
+            i++;
         } else if (!strcmp(name, "--workers") && atoi(value) > 0) {
             campaign->workers = atoi(argv[++i]);
         } else {

@@ -37,9 +37,10 @@ typedef struct inode {
     table settled;
 } inode;
 
-/* What was done to names: name of folder `from` no longer is `inode`, name of folder `to` is. -1: no such side. */
+/* What was done to names: name of folder `from` no longer is `inode`, name of folder `to` is. -1: no such side.
+ * exchanged: what was at `to` is at `from` now; -1: nothing. */
 typedef struct change {
-    int from, to, inode;
+    int from, to, inode, exchanged;
     char *from_name, *to_name;
     bool from_synced, to_synced;
 } change;
@@ -152,24 +153,28 @@ static int resolve(const fault_disk *disk, const char *path)
     return at < 0 ? -1 : disk->inodes[folder].live.entries[at].inode;
 }
 
-static void note_change(fault_disk *disk, int from, const char *from_name, int to, const char *to_name, int number)
+static void note_change(fault_disk *disk, int from, const char *from_name, int to, const char *to_name, int number,
+                        int exchanged)
 {
     GROW(disk->changes, disk->change_count, disk->change_capacity);
     disk->changes[disk->change_count++] = (change){from,
                                                    to,
                                                    number,
+                                                   exchanged,
                                                    from_name ? strdup(from_name) : NULL,
                                                    to_name ? strdup(to_name) : NULL,
                                                    from < 0,
                                                    to < 0 || to == from};
     if (from >= 0) unset(&disk->inodes[from].live, from_name, number);
     if (to >= 0) set(&disk->inodes[to].live, to_name, number);
+    if (exchanged >= 0) set(&disk->inodes[from].live, from_name, exchanged);
 }
 
 static void apply_change(table *tables, const change *done)
 {
     if (done->from >= 0) unset(&tables[done->from], done->from_name, done->inode);
     if (done->to >= 0) set(&tables[done->to], done->to_name, done->inode);
+    if (done->exchanged >= 0) set(&tables[done->from], done->from_name, done->exchanged);
 }
 
 static void settle_folder(fault_disk *disk, int folder)
@@ -185,6 +190,7 @@ static void settle_folder(fault_disk *disk, int folder)
         }
         if (done->from >= 0) unset(&disk->inodes[done->from].settled, done->from_name, done->inode);
         if (done->to >= 0) set(&disk->inodes[done->to].settled, done->to_name, done->inode);
+        if (done->exchanged >= 0) set(&disk->inodes[done->from].settled, done->from_name, done->exchanged);
         free(done->from_name);
         free(done->to_name);
     }
@@ -384,12 +390,12 @@ static bool apply_name(fault_disk *disk, const fault_call *call)
     case TARN_FAULT_MKDIR:
         if (!strcmp(call->path, ".")) return true; /* the folder that is watched */
         if (folder < 0) return false;
-        note_change(disk, -1, NULL, folder, name, new_inode(disk, true));
+        note_change(disk, -1, NULL, folder, name, new_inode(disk, true), -1);
         return true;
     case TARN_FAULT_UNLINK:
     case TARN_FAULT_RMDIR:
         if (number < 0) return false;
-        note_change(disk, folder, name, -1, NULL, number);
+        note_change(disk, folder, name, -1, NULL, number, -1);
         return true;
     default: {
         int target = folder_of(disk, call->other, &other);
@@ -397,7 +403,9 @@ static bool apply_name(fault_disk *disk, const fault_call *call)
         bool renames = call->head.kind == TARN_FAULT_RENAME;
         /* Between two names of one file a rename does nothing. */
         if (renames && resolve(disk, call->other) == number) return true;
-        note_change(disk, renames ? folder : -1, renames ? name : NULL, target, other, number);
+        bool exchanges = renames && (call->head.flags >> 8) & RENAME_EXCHANGE;
+        note_change(disk, renames ? folder : -1, renames ? name : NULL, target, other, number,
+                    exchanges ? resolve(disk, call->other) : -1);
         return true;
     }
     }
@@ -408,7 +416,7 @@ static bool apply_open(fault_disk *disk, const fault_call *call)
     const char *name;
     int folder = folder_of(disk, call->path, &name);
     if (folder < 0) return false;
-    if (call->head.flags & TARN_FAULT_CREATED) note_change(disk, -1, NULL, folder, name, new_inode(disk, false));
+    if (call->head.flags & TARN_FAULT_CREATED) note_change(disk, -1, NULL, folder, name, new_inode(disk, false), -1);
     int number = resolve(disk, call->path);
     if (number < 0) return false;
     if (call->head.flags & TARN_FAULT_TRUNCATED) pend(disk, number, call);

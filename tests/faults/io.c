@@ -53,6 +53,8 @@ static void try_point(void *user, int64_t index, int slot, fault_verdict *verdic
     fault_progress *progress = &work->progress[slot];
     int status = fault_run_child(work->campaign, &work->before, folder, plan, progress);
     verdict->progress = *progress;
+    /* In parts a checkpoint that could not become the best is one all the same, and that is logged only. */
+    if (work->campaign->options.parts && at->mode->mode == TARN_FAULT_ERROR) verdict->progress.best_step = 0;
     char expected[128];
     fault_trace_name(&work->list, at->number, expected);
     fault_trace_plain(verdict->progress.hit);

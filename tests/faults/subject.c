@@ -194,6 +194,7 @@ static subject *open_subject(const fault_options *options, const char *directory
         unlink(self->temporary);
     } else {
         done = done && !tarn_checkpoint_store_open(&self->store, self->context, directory, 2);
+        if (done) tarn_checkpoint_store_set_parts(self->store, options->parts);
     }
     if (done) return self;
     const tarn_error *error = tarn_get_error(self->context);
@@ -340,6 +341,7 @@ static int count_temporaries(const char *directory)
 static void judge_best(subject *self, const char *directory, fault_verdict *verdict)
 {
     char *path = tarn_test_format("%s/best.h5", directory), *text = NULL;
+    if (access(path, F_OK)) path[strlen(path) - 3] = '\0'; /* a folder of parts */
     if (!access(path, F_OK)) {
         long long life = 0, step = 0;
         if (tarn_checkpoint_peek(self->context, path, "text/config", &text) || !text ||

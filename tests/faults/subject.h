@@ -56,7 +56,7 @@ typedef struct fault_options {
     fault_subject_kind kind;
     fault_scenario scenario;
     bool in_background; /* the writer thread works under the next step; only the store knows that */
-    bool parts;         /* the state is written in parts */
+    int parts;          /* of each checkpoint; 0: as the store chooses, which is one file */
     bool loud;          /* prints "acknowledged STEP" */
 } fault_options;
 
