@@ -119,13 +119,13 @@ Test(health, a_hundred_skipped_steps_in_a_row_are_an_error)
 {
     char *directory = tarn_test_format("skip=1 nan=-1 steps=200 dir=%s/all every=50", folder);
     char *output = run_case(0, 1, directory);
-    expect(output, "step 99: the loss is not finite");
+    expect(output, "tarn: step 99: the loss is not finite");
     expect(output, "99 steps in a row before it");
     free(output);
     /* The count in a row is in the checkpoint: a resume does not begin another hundred. */
     output = run_case(0, 1, directory);
     expect(output, "begins at step 50");
-    expect(output, "step 99: the loss is not finite");
+    expect(output, "tarn: step 99: the loss is not finite");
     free(output);
     free(directory);
 }
