@@ -2,19 +2,21 @@
  *
  *   case_health key=value ...
  *
- * steps, eval_every, early_stop, every (checkpoints), skip=1, dir=DIRECTORY, track=STORE: options of the run
- * nan=SAMPLE           that sample is not a number (-1: all of them)
- * stream=N             a stream of N samples instead of an epoch of 48
- * stop=STEP            rank 0 asks to stop in the progress function of that step
- * die=STEP             all ranks leave without a word there, a moment later
- * fail=STEP:RANK       that rank's progress function fails; leave=1: and its loop is left
- * flip=STEP:RANK:TENSOR:ELEMENT  one bit of an element of the first parameter (TENSOR: value, m or v) changes before
- *                      that step
- * way=STEP:RANK        that rank evaluates before that step, and the others do not
- * middle=STEP:RANK     that rank calls a barrier in the middle of that step
- * slow=STEP:RANK       that rank sleeps in its loss function up to that step
- * stop_evaluation=N:RANK  that rank asks to stop in its N-th batch of an evaluation
- * evaluate=1           one evaluation after the last step
+ * - steps, eval_every, early_stop, every (checkpoints), parts (of them), skip=1, dir=DIRECTORY, track=STORE: options of
+ *   the run
+ * - nan=SAMPLE: that sample is not a number (-1: all of them)
+ * - stream=N: a stream of N samples instead of an epoch of 48
+ * - tests=N: samples of the validation data
+ * - stop=STEP: rank 0 asks to stop in the progress function of that step
+ * - die=STEP: all ranks leave without a word there, a moment later
+ * - fail=STEP:RANK: that rank's progress function fails; leave=1: and its loop is left
+ * - flip=STEP:RANK:TENSOR:ELEMENT: one bit of an element of the first parameter (TENSOR: value, m or v) changes before
+ *   that step
+ * - way=STEP:RANK: that rank evaluates before that step, and the others do not
+ * - middle=STEP:RANK: that rank calls a barrier in the middle of that step
+ * - slow=STEP:RANK: that rank sleeps in its loss function up to that step
+ * - stop_evaluation=N:RANK: that rank asks to stop in its N-th batch of an evaluation
+ * - evaluate=1: one evaluation after the last step
  *
  * At its end every rank prints "rank R: STATUS", rank 0 what the run is: digest, counts, history, the user's state.
  */
@@ -234,6 +236,7 @@ int main(int argc, char **argv)
                                   .nonfinite = option("skip", 0, NULL) ? TARN_NONFINITE_SKIP : TARN_NONFINITE_STOP,
                                   .checkpoint_directory = text("dir"),
                                   .checkpoint_every = option("every", 0, NULL),
+                                  .checkpoint_parts = (int)option("parts", 0, NULL),
                                   .track = track.store ? &track : NULL,
                                   .user_states = &user,
                                   .user_state_count = 1,

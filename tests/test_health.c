@@ -119,13 +119,13 @@ Test(health, a_hundred_skipped_steps_in_a_row_are_an_error)
 {
     char *directory = tarn_test_format("skip=1 nan=-1 steps=200 dir=%s/all every=50", folder);
     char *output = run_case(0, 1, directory);
-    expect(output, "step 99: the loss is not finite");
+    expect(output, "tarn: step 99: the loss is not finite");
     expect(output, "99 steps in a row before it");
     free(output);
     /* The count in a row is in the checkpoint: a resume does not begin another hundred. */
     output = run_case(0, 1, directory);
     expect(output, "begins at step 50");
-    expect(output, "step 99: the loss is not finite");
+    expect(output, "tarn: step 99: the loss is not finite");
     free(output);
     free(directory);
 }
@@ -302,7 +302,8 @@ Test(health, early_stopping_and_the_history_survive_any_kill)
     static const int kills[] = {3, 6, 11, 13};
     for (size_t i = 0; i < sizeof kills / sizeof *kills; i++) {
         int ranks = 1 + (int)i % 3;
-        arguments = tarn_test_format("%s dir=%s/killed-%zu track=%s/runs-%zu", rules, folder, i, folder, i);
+        arguments =
+            tarn_test_format("%s parts=%zu dir=%s/killed-%zu track=%s/runs-%zu", rules, i, folder, i, folder, i);
         char *kill = tarn_test_format("%s die=%d", arguments, kills[i]), *name = tarn_test_format("runs-%zu", i);
         free(run_case(ranks, 9, kill));
         output = run_case(1 + ranks % 3, 0, arguments);
@@ -379,7 +380,7 @@ Test(health, tarn_train_says_that_it_stopped_early_and_how_to_go_on)
 Test(health, more_evaluations_than_the_history_had_room_for)
 {
     /* 300 evaluations outgrow the first capacity of 256; both files are read back. */
-    char *arguments = tarn_test_format("eval_every=1 steps=300 every=20 dir=%s/long", folder);
+    char *arguments = tarn_test_format("eval_every=1 steps=300 every=20 parts=3 dir=%s/long", folder);
     char *kill = tarn_test_format("%s die=270", arguments);
     char *output = run_case(0, 0, "eval_every=1 steps=300"), *whole = summary_of(output);
     free(output);
