@@ -31,7 +31,7 @@ def listing(item):
 
 
 METADATA = record(["name"], name=STRING, namespace=STRING, labels={"type": "object", "additionalProperties": STRING})
-REPLICA = record(["replicas", "template"], replicas=INTEGER, restartPolicy={"enum": ["Never", "OnFailure", "Always"]},
+REPLICA = record(["replicas", "template"], replicas=INTEGER, restartPolicy={"enum": ["Never", "OnFailure"]},
                  template=POD)
 MPIJOB = record(
     ["apiVersion", "kind", "metadata", "spec"], apiVersion={"const": "kubeflow.org/v2beta1"}, kind={"const": "MPIJob"},
