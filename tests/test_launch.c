@@ -71,7 +71,7 @@ static int validate(const char *kind, char **output)
         fflush(stdout);
         cr_skip_test("no Python");
     }
-    char *line = tarn_test_format("cd %s && exec %s " TARN_SOURCE_DIR "/tests/python/check_manifest.py %s manifest",
+    char *line = tarn_test_format("cd %s && exec %s " TARN_SOURCE_DIR "/tests/python/check_manifest.py %s manifest run.yaml",
                                   folder, python, kind);
     int code = tarn_test_run(line, 120, output);
     free(line);
@@ -97,6 +97,29 @@ static void expect_schema_bites(const char *kind, const char *text, const char *
     free(output);
     free(path);
     free(broken);
+}
+
+/* The command of a manifest is one that tarn run understands: it gets as far as the run file, which is not there. */
+Test(launch, the_command_of_a_pod_is_understood)
+{
+    const char *python = getenv("TARN_TEST_PYTHON");
+    if (!python) {
+        printf("SKIP the command of a pod: TARN_TEST_PYTHON names no Python with yaml\n");
+        fflush(stdout);
+        cr_skip_test("no Python");
+    }
+    char *text = render("kubernetes run.yaml --ranks 2 --image x --pvc y train.steps=9");
+    char *line = tarn_test_format("cd %s && export PATH=" TARN_BINARY_DIR ":$PATH && exec %s -c 'import os, yaml; "
+                                  "command = list(yaml.safe_load_all(open(\"manifest\")))[1][\"spec\"][\"template\"]"
+                                  "[\"spec\"][\"containers\"][0][\"command\"]; os.execvp(command[0], command)'",
+                                  folder, python);
+    char *output = NULL;
+    int code = tarn_test_run(line, 120, &output);
+    cr_expect_eq(code, 2, "exit %d: %s", code, output);
+    expect(output, "/etc/tarn/run.yaml: cannot read the run file");
+    free(line);
+    free(output);
+    free(text);
 }
 
 #define POD_OPTIONS                                                                                                    \

@@ -50,6 +50,9 @@ cJSON *tarn_render_command(const tarn_render *render, const char *hostfile)
     if (hostfile) {
         add_string(command, "-hostfile");
         add_string(command, hostfile);
+        add_string(command, "--rsh-agent"); /* pods have names of their own each time, and no keys anybody knows */
+        add_string(command, "ssh -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
+                            "-o LogLevel=ERROR -o ConnectionAttempts=30");
     }
     add_string(command, "--min-ranks");
     add_number(command, render->ranks);
@@ -214,11 +217,8 @@ cJSON *tarn_render_pod(const tarn_render *render, const char *name, cJSON *comma
 
 void tarn_render_add_mpi(cJSON *container, const char *hostfile)
 {
-    static const char ssh[] = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ConnectionAttempts=30";
     tarn_render_add_variable(container, "OMPI_MCA_orte_default_hostfile", hostfile);
     tarn_render_add_variable(container, "PRTE_MCA_prte_default_hostfile", hostfile);
     tarn_render_add_variable(container, "OMPI_MCA_orte_keep_fqdn_hostnames", "true");
     tarn_render_add_variable(container, "PRTE_MCA_prte_keep_fqdn_hostnames", "true");
-    tarn_render_add_variable(container, "OMPI_MCA_plm_rsh_args", ssh);
-    tarn_render_add_variable(container, "PRTE_MCA_plm_ssh_args", ssh);
 }

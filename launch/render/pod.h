@@ -21,7 +21,7 @@ cJSON *tarn_render_pod(const tarn_render *render, const char *container, cJSON *
 cJSON *tarn_render_container(cJSON *pod);
 /* Appends {"name": ..., "value": ...} to a container's env. */
 void tarn_render_add_variable(cJSON *container, const char *name, const char *value);
-/* What mpirun of Open MPI 4 and 5 needs to find and reach the hosts of a hostfile through ssh. */
+/* What mpirun of Open MPI 4 and 5 needs to find the hosts of a hostfile, whose names are long. */
 void tarn_render_add_mpi(cJSON *container, const char *hostfile);
 
 #endif

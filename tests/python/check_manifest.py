@@ -1,6 +1,6 @@
 """check_manifest.py - does a manifest of `tarn launch render` fit the schema of the system that is to take it?
 
-usage: check_manifest.py kubernetes|mpijob|volcano|sagemaker FILE      exit 0 it fits, 1 it does not (stdout says why)
+usage: check_manifest.py kubernetes|mpijob|volcano|sagemaker FILE RUN.yaml      exit 0 it fits, 1 it does not (stdout says why)
 
 What is compared with what:
   Job, ConfigMap, every pod   the JSON schemas Kubernetes publishes, strict (package kubernetes-validate)
@@ -31,7 +31,7 @@ def listing(item):
 
 
 METADATA = record(["name"], name=STRING, namespace=STRING, labels={"type": "object", "additionalProperties": STRING})
-REPLICA = record(["replicas", "template"], replicas=INTEGER, restartPolicy={"enum": ["Never", "OnFailure", "Always"]},
+REPLICA = record(["replicas", "template"], replicas=INTEGER, restartPolicy={"enum": ["Never", "OnFailure"]},
                  template=POD)
 MPIJOB = record(
     ["apiVersion", "kind", "metadata", "spec"], apiVersion={"const": "kubeflow.org/v2beta1"}, kind={"const": "MPIJob"},
@@ -111,12 +111,15 @@ def check_definition(document, name):
     yield from check(document, strict(schema))
 
 
-def check_documents(kind, path):
+def check_documents(kind, path, run_file):
     with open(path) as file:
         text = file.read()
     if not text.startswith("# made by: tarn launch render "):
         yield "the first line does not say what made the file"
     config, job = yaml.safe_load_all(text)
+    with open(run_file) as file:
+        if config["data"] != {"run.yaml": file.read()}:
+            yield "the ConfigMap does not hold the run file as it is"
     yield from check_kubernetes(config)
     if kind == "kubernetes":
         yield from check_kubernetes(job)
@@ -181,8 +184,8 @@ def check_strings(value, shape, where):
 
 
 def main():
-    kind, path = sys.argv[1:]
-    problems = list(check_sagemaker(path) if kind == "sagemaker" else check_documents(kind, path))
+    kind, path, run_file = sys.argv[1:]
+    problems = list(check_sagemaker(path) if kind == "sagemaker" else check_documents(kind, path, run_file))
     for problem in problems:
         print(problem)
     print(f"{path}: {len(problems)} problems")

@@ -130,9 +130,9 @@ class Run:
     def digest(self, directory):
         return self.cluster.call(self.test.tarn, "checkpoint", "digest", directory, cwd=self.folder)[1].strip()
 
-    def expect_same_digest(self, steps):
+    def expect_same_digest(self, steps, *arguments):
         self.cluster.call(self.test.tarn, "train", "run.yaml", "--quiet", "checkpoint.dir=undisturbed",
-                          f"train.steps={steps}", cwd=self.folder, timeout=2 * PATIENCE)
+                          *arguments, f"train.steps={steps}", cwd=self.folder, timeout=2 * PATIENCE)
         mine, reference = self.digest("runs/job"), self.digest("undisturbed")
         if mine != reference:
             raise Failure(f"digest {mine} after {steps} steps, undisturbed it is {reference}")
@@ -189,9 +189,9 @@ def preempted(run):
     run.expect_resumed(run.wait_until_requeued())
 
 
-def cancelled(run, launch):
+def cancelled(run, launch, *arguments, more=MORE_STEPS):
     """scancel without a signal: a checkpoint, no requeue; the run can be gone on with by hand."""
-    run.submit(launch, "--nodes=2", "--ntasks=2")
+    run.submit(launch, "--nodes=2", "--ntasks=2", arguments=("run.yaml", *arguments))
     run.wait_until_it_trains()
     run.cluster.call("scancel", str(run.number))
     run.wait_for_state("CANCELLED")
@@ -199,8 +199,9 @@ def cancelled(run, launch):
     time.sleep(2)
     if run.cluster.job(run.number)["JobState"] != "CANCELLED" or "requeued:" in run.text():
         raise Failure("the cancelled job was requeued")
-    run.cluster.call(run.test.tarn, "train", "run.yaml", "--quiet", f"train.steps={step + MORE_STEPS}", cwd=run.folder)
-    run.expect_same_digest(step + MORE_STEPS)
+    run.cluster.call(run.test.tarn, "train", "run.yaml", "--quiet", *arguments, f"train.steps={step + more}",
+                     cwd=run.folder, timeout=2 * PATIENCE)
+    run.expect_same_digest(step + more, *arguments)
 
 
 def cancelled_under_srun(run):
@@ -212,7 +213,8 @@ def cancelled_under_mpirun(run):
 
 
 def cancelled_under_the_supervisor(run):
-    cancelled(run, "run")
+    """Steps of a second or more: a launcher that saw SIGTERM would have killed the ranks before they could save."""
+    cancelled(run, "run", "train.batch=4096", "train.accumulate=64", more=1)
 
 
 def supervisor_told_to_stop(run):
@@ -358,7 +360,7 @@ def main():
     folder = tempfile.mkdtemp(prefix="tarn-slurm-test-")
     try:
         shutil.copy(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "README.md"), f"{folder}/text")
-        with Cluster(nodes=3, cpus=2 * len(scenarios)) as cluster:
+        with Cluster(nodes=3, cpus=2 * len(scenarios), kill_wait=180) as cluster:
             os.environ["SLURM_CONF"] = cluster.environment["SLURM_CONF"]
             test = Test(tarn, script, cluster, folder)
             test.run_all(scenarios)
