@@ -163,11 +163,11 @@ Test(run, a_rank_that_never_joins_is_named)
 
 Test(run, mpirun_killed_or_stopped)
 {
-    char *output = script(0, "$T run -n 2 --hang 3 -- $FAKE . 200 0.02 & P=$!\n"
+    char *output = script(0, "$T run -n 2 --hang 3 -- $FAKE . 160 0.06 & P=$!\n"
                              "steps 10; kill -KILL $(child $P)\n"
                              "until grep -q 'restarted yes' launched; do sleep 0.05; done\n"
                              "kill -STOP $(child $P); wait $P");
-    expect_step("200");
+    expect_step("160");
     expect_text(output, "mpirun was ended by signal 9");
     expect_text(output, "has been stopped for");
     expect_state("finished", 2);

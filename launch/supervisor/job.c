@@ -133,9 +133,10 @@ static void make_environment(strings *list, const tarn_run_request *request, con
         set_mpi(list, "OMPI_ALLOW_RUN_AS_ROOT", "PRTE_ALLOW_RUN_AS_ROOT", "1");
         set_mpi(list, "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
     }
-    /* Other ranks' hosts make the same folders (hosts are prepared by their probe). */
+    /* Other hosts have the same folders, made by their probe; hosts of a batch system have not, and Open MPI makes only
+     * the first of the two itself. */
     set_mpi(list, "OMPI_MCA_orte_tmpdir_base", "PRTE_MCA_prte_tmpdir_base", workspace->sessions);
-    if (workspace->segments[0])
+    if (workspace->segments[0] && (setup->hosts || !setup->remote))
         set_mpi(list, "OMPI_MCA_btl_vader_backing_directory", "OMPI_MCA_btl_sm_backing_directory", workspace->segments);
     /* mpirun waits a second between the SIGTERM and the SIGKILL of the ranks it ends. They are ended only when the
      * launch is lost, and then every second counts. */

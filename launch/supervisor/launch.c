@@ -406,7 +406,7 @@ static bool start(launch *l)
         return false;
     }
     tarn_hub_address(&s->hub, address, sizeof address);
-    bool remote = s->use_hosts && !tarn_hosts_all_local(&s->hosts);
+    bool remote = s->use_hosts ? !tarn_hosts_all_local(&s->hosts) : s->hub.every_interface;
     tarn_job_setup setup = {.ranks = s->ranks,
                             .hosts = s->use_hosts ? s->place : NULL,
                             .address = address,
