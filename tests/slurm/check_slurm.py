@@ -68,10 +68,16 @@ class Run:
             file.write(RUN_FILE.format(steps=steps))
 
     def submit(self, launch, *options, arguments=("run.yaml",), **environment):
+        if not any(each.startswith("--nodelist") for each in options):
+            options += (self.elsewhere(),)
         _, text = self.cluster.call("sbatch", "--parsable", f"--output={self.log}", *options, self.test.script, *arguments,
                                     cwd=self.folder,
                                     environment=dict(TARN=self.test.tarn, TARN_LAUNCHER=launch, **environment))
         self.number = int(text.strip())
+
+    def elsewhere(self):
+        """The third node is kept for the scenario that takes the whole of it."""
+        return f"--exclude={self.cluster.nodes[2]}"
 
     def text(self):
         try:
@@ -293,7 +299,7 @@ def rendered_script(run):
                  "--memory", "64Mi", "--partition", "main", "--grace", "90", "--env", "TARN_LAUNCHER=srun", "-o", "mine.sbatch",
                  "train.eval_every=0", cwd=run.folder)
     cluster.call("sbatch", "--test-only", "mine.sbatch", cwd=run.folder)
-    _, text = cluster.call("sbatch", "--parsable", f"--output={run.log}", "mine.sbatch", cwd=run.folder,
+    _, text = cluster.call("sbatch", "--parsable", f"--output={run.log}", run.elsewhere(), "mine.sbatch", cwd=run.folder,
                            environment=dict(TARN=run.test.tarn))
     run.number = int(text.strip())
     job = cluster.job(run.number)
