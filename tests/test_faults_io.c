@@ -16,6 +16,12 @@ Test(faults_io, nor_while_the_writer_thread_works_under_the_next_step)
     check_holds("io --background", 400);
 }
 
+Test(faults_io, nor_in_parts)
+{
+    check_holds("io --parts 2 --stride 4", 200);
+    check_holds("io --parts 2 --stride 5 --scenario back --background", 100);
+}
+
 Test(faults_io, nor_when_a_run_goes_back_behind_its_checkpoints)
 {
     check_holds("io --scenario back", 300);
