@@ -113,3 +113,67 @@ Test(faults_io, a_whole_training_comes_back_with_the_same_digest)
     free(folder);
     free(made);
 }
+
+/* ---- parts written by several ranks ---- */
+
+/* Trains on two ranks in DIRECTORY/run, with a fault in one of them. Returns the exit code of mpirun. */
+static int train_ranks(const char *directory, int rank, long long at, const char *mode, char **output)
+{
+    char *number = tarn_test_format("%d", rank), *call = tarn_test_format("%lld", at);
+    char *command = tarn_test_format("case_faults train %s/run --parts 2", directory);
+    setenv("TARN_FAULT_DIRECTORY", directory, 1);
+    setenv("TARN_FAULT_RANK", number, 1);
+    setenv("TARN_FAULT_AT", call, 1);
+    setenv("TARN_FAULT_MODE", mode, 1);
+    int code = tarn_test_mpirun(2, command, output);
+    unsetenv("TARN_FAULT_DIRECTORY");
+    free(command);
+    free(number);
+    free(call);
+    return code;
+}
+
+/* A kill, or a full disk, in either rank at a call of its own: what was acknowledged is there, whole. */
+Test(faults_io, parts_of_two_ranks_lose_nothing)
+{
+    char *made = tarn_test_directory(), *base = realpath(made, NULL);
+    char *run = tarn_test_format("%s/run", base), *told = tarn_test_format("%s.count", base), *output;
+    char *load = tarn_test_format("case_faults load %s --parts 2", run);
+    const char *wanted = getenv("TARN_TEST_LONG");
+    int points = 0;
+    for (int rank = 0; rank < 2; rank++) {
+        setenv("TARN_FAULT_COUNT", told, 1);
+        cr_assert_eq(train_ranks(base, rank, 0, "none", &output), 0, "%s", output);
+        unsetenv("TARN_FAULT_COUNT");
+        cr_assert(strstr(output, "acknowledged 5"), "%s", output);
+        free(output);
+        char *text = tarn_test_read(told, NULL);
+        long long calls = text ? atoll(text) : 0;
+        free(text);
+        cr_assert_gt(calls, 20, "rank %d makes %lld calls", rank, calls);
+        for (long long at = 1 + rank; at <= calls; at += wanted && wanted[0] ? 1 : calls / 4, points++) {
+            const char *mode = points % 2 ? "enospc" : "kill";
+            tarn_test_remove(run);
+            int code = train_ranks(base, rank, at, mode, &output);
+            long long acknowledged = 0, found = 0;
+            for (const char *line = output; (line = strstr(line, "acknowledged ")); line++)
+                acknowledged = atoll(line + strlen("acknowledged "));
+            cr_assert(code != 124 && (points % 2 == 0 || code <= 1), "rank %d, %s at %lld: exit code %d\n%s", rank,
+                      mode, at, code, output);
+            free(output);
+            code = tarn_test_mpirun(0, load, &output);
+            cr_assert_eq(code, 0, "rank %d, %s at %lld: %s", rank, mode, at, output);
+            sscanf(output, "step %lld", &found);
+            cr_assert_geq(found, acknowledged, "rank %d, %s at %lld: %s", rank, mode, at, output);
+            free(output);
+        }
+    }
+    fprintf(stderr, "parts of two ranks: %d points, 0 violations\n", points);
+    unlink(told);
+    tarn_test_remove(base);
+    free(load);
+    free(told);
+    free(run);
+    free(base);
+    free(made);
+}
