@@ -70,7 +70,9 @@ static int train(const char *folder, const char *name, long long at, const char 
     return code;
 }
 
-/* Whatever happens to one call, the next start ends with the same bits, and nothing but checkpoints lies there. */
+/* A checkpoint is left out while the one before is being written, so that the number of calls differs from run to run:
+ * a point is a moment here, not a certain call. Whatever happens to one call, the next start ends with the same bits,
+ * and nothing but checkpoints lies there. */
 Test(faults_io, a_whole_training_comes_back_with_the_same_digest)
 {
     static const char *const modes[] = {"kill", "torn", "eio", "enospc", "short"};
@@ -81,11 +83,9 @@ Test(faults_io, a_whole_training_comes_back_with_the_same_digest)
     path = tarn_test_format("%s/run.yaml", folder);
     cr_assert(tarn_test_write(path, run_file, strlen(run_file)));
     free(path);
-    long long calls = 0, again = 0;
+    long long calls = 0;
     train(folder, "whole", 0, "none", &calls);
-    train(folder, "twice", 0, "none", &again);
     cr_assert_gt(calls, 20);
-    cr_assert_eq(calls, again, "%lld calls, then %lld", calls, again);
     char *expected = tarn_test_digest(folder, "whole");
     cr_assert_eq(strlen(expected), 64, "%s", expected);
     const char *wanted = getenv("TARN_TEST_LONG");
