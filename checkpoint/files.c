@@ -186,11 +186,25 @@ bool tarn_checkpoint_remove(const char *path)
     return !rename(path, temporary) && remove_flat(temporary);
 }
 
+/* What a name meant before goes only when its new meaning is durable: after a loss of power the name could else mean a
+ * folder that was emptied. errno tells why not. */
+static bool sync_folder_of(const char *path)
+{
+    char folder[TARN_CHECKPOINT_PATH];
+    const char *slash = strrchr(path, '/');
+    tarn_problem problem = {0};
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    bool done = tarn_checkpoint_sync_directory(slash == path ? "/" : folder, &problem);
+    if (!done) errno = problem.error_number;
+    return done;
+}
+
 bool tarn_checkpoint_put_in_place(const char *temporary, const char *path)
 {
     if (!rename(temporary, path)) return true;
     if (errno != ENOTEMPTY && errno != EEXIST) return false;
-    if (!renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_EXCHANGE)) return remove_flat(temporary);
+    if (!renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_EXCHANGE))
+        return sync_folder_of(path) && remove_flat(temporary);
     /* A file system that cannot exchange names: for a moment there is none. */
     char old[TARN_CHECKPOINT_PATH];
     if (!beside(old, path, "old")) return false;
@@ -198,10 +212,12 @@ bool tarn_checkpoint_put_in_place(const char *temporary, const char *path)
     if (rename(path, old)) return false;
     bool done = !rename(temporary, path);
     int error = errno;
-    if (done)
-        remove_flat(old);
-    else if (rename(old, path))
+    if (done) {
+        done = sync_folder_of(path) && remove_flat(old);
+        error = errno;
+    } else if (rename(old, path)) {
         done = false;
+    }
     errno = error;
     return done;
 }

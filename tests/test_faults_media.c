@@ -8,6 +8,11 @@ Test(faults_media, no_damaged_byte_is_believed)
     check_holds("media", 3000);
 }
 
+Test(faults_media, nor_of_any_part_or_the_manifest)
+{
+    check_holds("media --parts 2 --stride 7", 1000);
+}
+
 Test(faults_media, control_without_a_digest)
 {
     check_bites("media --subject in-place", 80);

@@ -13,6 +13,18 @@ Test(faults_power, also_while_the_writer_thread_works_under_the_next_step)
     check_holds("power --background", 1000);
 }
 
+Test(faults_power, in_parts_too)
+{
+    check_holds("power --parts 2 --stride 4", 300);
+    check_holds("power --parts 2 --stride 2 --scenario back", 300);
+    check_holds("power --parts 2 --scenario quarantine", 2);
+}
+
+Test(faults_power, control_in_parts_without_fsync_of_the_directory)
+{
+    check_bites("power --parts 2 --stride 8 --no-sync directory", 30);
+}
+
 Test(faults_power, also_when_a_run_goes_back_behind_its_checkpoints)
 {
     check_holds("power --scenario back", 500);

@@ -19,8 +19,10 @@ __attribute__((unused)) static campaign_result run_campaign(const char *argument
     bool is_long = wanted && wanted[0];
     campaign_result result = {-1, -1, NULL};
     /* Leaks are looked for elsewhere: every one of thousands of children would. */
-    char *command = tarn_test_format("ASAN_OPTIONS=detect_leaks=0 exec " TARN_BINARY_DIR "/tests/case_faults %s%s",
-                                     arguments, is_long ? " --long" : "");
+    char *command = tarn_test_format(
+        "ASAN_OPTIONS=detect_leaks=0:exitcode=99 UBSAN_OPTIONS=halt_on_error=1:exitcode=99 exec " TARN_BINARY_DIR
+        "/tests/case_faults %s%s",
+        arguments, is_long ? " --long" : "");
     int code = tarn_test_run(command, is_long ? 3600 : 900, &result.output);
     const char *total = strstr(result.output, "total: ");
     if (!total || sscanf(total, "total: %lld points, %lld violations", &result.points, &result.violations) != 2)

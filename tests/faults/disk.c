@@ -208,7 +208,8 @@ static void resize(buffer *content, int64_t bytes)
         content->data = realloc(content->data, (size_t)content->capacity);
         if (!content->data) abort();
     }
-    if (bytes > content->bytes) memset(content->data + content->bytes, 0, (size_t)(bytes - content->bytes));
+    if (bytes > content->bytes && content->data)
+        memset(content->data + content->bytes, 0, (size_t)(bytes - content->bytes));
     content->bytes = bytes;
 }
 
@@ -222,7 +223,7 @@ static void apply_data(buffer *content, const fault_call *call)
         resize(content, call->head.length);
     } else {
         if (end > content->bytes) resize(content, end);
-        if (call->head.kind == TARN_FAULT_WRITE)
+        if (call->head.kind == TARN_FAULT_WRITE && call->head.length)
             memcpy(content->data + call->head.offset, call->data, (size_t)call->head.length);
     }
 }

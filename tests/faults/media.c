@@ -37,11 +37,12 @@ typedef struct media_work {
     const fault_campaign *campaign;
     fault_tree all;
     media_point *points;
-    int64_t count, capacity;
+    int64_t count, capacity, seen;
 } media_work;
 
 static void add(media_work *work, media_point point)
 {
+    if (work->seen++ % work->campaign->stride) return;
     if (work->count == work->capacity) {
         work->capacity = work->capacity ? 2 * work->capacity : 1024;
         work->points = realloc(work->points, (size_t)work->capacity * sizeof *work->points);

@@ -263,7 +263,7 @@ static void acknowledge(const subject *self, int64_t step, fault_progress *progr
         progress->best_step = step;
     }
     tarn_fault_note(note);
-    if (self->options->loud) {
+    if (self->options->loud && tarn_rank(self->context) == 0) {
         printf("acknowledged %" PRId64 "\n", step);
         fflush(stdout);
     }
