@@ -1,7 +1,8 @@
 /* load.c - reading state back: rank 0 reads and checks, all ranks agree on the outcome, then everybody gets a copy.
  *
  * Invariants: 1. every entry is checked before the first is filled; 2. no rank enters a broadcast before all ranks
- * agreed that rank 0 has what it broadcasts.
+ * agreed that rank 0 has what it broadcasts; 3. parts are verified by all ranks at once, rank k mod P those of number
+ * k, but believed or rejected by rank 0.
  */
 #include "checkpoint/load.h"
 #include "checkpoint/store_internal.h"
@@ -142,13 +143,70 @@ static tarn_status fill(tarn_checkpoint_store *store, tarn_checkpoint_reader *fi
     return gather_texts(store, file, path);
 }
 
+/* ---- verifying parts together -------------------------------------------------------------------------------------
+ */
+
+static const char verifying[] = "verifying the parts of the checkpoint";
+
+/* Rank 0's half: the others verify their share of a folder when it tells them the step. Where one of them finds fault,
+ * or does not see the directory, rank 0 looks at everything itself: it must know what to say. */
+typedef struct together {
+    tarn_checkpoint_store *store;
+    tarn_status status; /* of the exchange; after a failure nobody is asked any more */
+} together;
+
+static bool verify_together(void *user, tarn_checkpoint_found *found, int64_t step, tarn_problem *problem)
+{
+    together *all = user;
+    tarn_context *context = all->store->context;
+    if (tarn_ranks(context) == 1 || all->status || !tarn_checkpoint_is_folder(found->path))
+        return tarn_checkpoint_verify(found, true, problem);
+    uint64_t faulty = 0;
+    all->status = tarn_comm_broadcast(tarn_get_comm(context), &step, sizeof step, 0, verifying);
+    if (!all->status) {
+        faulty = !tarn_checkpoint_verify_share(found, true, 0, tarn_ranks(context), problem);
+        all->status = tarn_comm_or_all(tarn_get_comm(context), &faulty, 1, verifying);
+    }
+    if (all->status || faulty) return tarn_checkpoint_verify(found, true, problem);
+    return true;
+}
+
+/* The other ranks' half: until rank 0 names no step any more. */
+static tarn_status help_verifying(tarn_checkpoint_store *store)
+{
+    tarn_context *context = store->context;
+    tarn_checkpoint_found *found = calloc(1, sizeof *found);
+    for (;;) {
+        int64_t step = -1;
+        tarn_status status = tarn_comm_broadcast(tarn_get_comm(context), &step, sizeof step, 0, verifying);
+        if (status || step < 0) {
+            free(found);
+            return status;
+        }
+        tarn_problem problem;
+        uint64_t faulty = !found || !tarn_checkpoint_folder(found->path, store->directory, step) ||
+                          !tarn_checkpoint_verify_share(found, true, tarn_rank(context), tarn_ranks(context), &problem);
+        status = tarn_comm_or_all(tarn_get_comm(context), &faulty, 1, verifying);
+        if (status) {
+            free(found);
+            return status;
+        }
+    }
+}
+
 static tarn_status load_here(tarn_checkpoint_store *store, tarn_checkpoint_entry *entries, int entry_count,
                              int64_t *step, bool *found)
 {
     tarn_checkpoint_found *newest = calloc(1, sizeof *newest);
     tarn_checkpoint_reader *file = NULL;
-    if (!newest) return tarn_fail(store->context, TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: out of memory");
-    tarn_status status = tarn_checkpoint_open_newest(&file, newest, store->context, store->directory);
+    together all = {.store = store};
+    tarn_status status =
+        newest ? tarn_checkpoint_open_newest_by(&file, newest, store->context, store->directory, verify_together, &all)
+               : tarn_fail(store->context, TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: out of memory");
+    int64_t no_more = -1;
+    if (!all.status && tarn_ranks(store->context) > 1)
+        all.status = tarn_comm_broadcast(tarn_get_comm(store->context), &no_more, sizeof no_more, 0, verifying);
+    if (!status) status = all.status;
     if (!status && file) {
         status = fill(store, file, newest->path, entries, entry_count);
         *step = newest->header.step;
@@ -213,7 +271,8 @@ tarn_status tarn_checkpoint_load(tarn_checkpoint_store *store, tarn_checkpoint_e
     tarn_status status = TARN_OK;
     *found = false;
     *step = 0;
-    if (tarn_rank(context) == 0) status = load_here(store, entries, entry_count, step, found);
+    status = tarn_rank(context) == 0 ? load_here(store, entries, entry_count, step, found) : help_verifying(store);
+    if (status == TARN_ERROR_COMM) return status; /* a peer is gone: it would not agree either */
     status = tarn_agree(context, status, "loading the checkpoint");
     if (status) {
         *found = false;

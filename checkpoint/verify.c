@@ -194,8 +194,21 @@ static void add_to_list(char *list, size_t size, const char *path, const tarn_pr
     if (used + 6 < size) strcpy(list + used, "\n  ...");
 }
 
+static bool verify_alone(void *user, tarn_checkpoint_found *found, int64_t step, tarn_problem *problem)
+{
+    (void)user, (void)step;
+    return tarn_checkpoint_verify(found, true, problem);
+}
+
 tarn_status tarn_checkpoint_open_newest(tarn_checkpoint_reader **reader, tarn_checkpoint_found *found,
                                         tarn_context *context, const char *directory)
+{
+    return tarn_checkpoint_open_newest_by(reader, found, context, directory, verify_alone, NULL);
+}
+
+tarn_status tarn_checkpoint_open_newest_by(tarn_checkpoint_reader **reader, tarn_checkpoint_found *found,
+                                           tarn_context *context, const char *directory,
+                                           tarn_checkpoint_verifier *verifier, void *user)
 {
     *reader = NULL;
     int64_t *steps;
@@ -206,7 +219,8 @@ tarn_status tarn_checkpoint_open_newest(tarn_checkpoint_reader **reader, tarn_ch
     char broken[1400] = "";
     for (int i = 0; i < count; i++) {
         if (!tarn_checkpoint_find(found->path, directory, steps[i])) continue;
-        bool opened = tarn_checkpoint_open_verified(reader, found, false, &problem);
+        bool opened = verifier(user, found, steps[i], &problem) &&
+                      tarn_checkpoint_reader_open(reader, found->path, found->parts, &problem);
         if (opened && found->header.step != steps[i]) {
             tarn_problem_set(&problem, 0, "it is the checkpoint of step %" PRId64 " under another name",
                              found->header.step);

@@ -32,6 +32,11 @@ bool tarn_checkpoint_compute_digest(tarn_checkpoint_reader *reader, uint8_t dige
  * that names each. *reader NULL with TARN_OK: the directory has no checkpoint. */
 tarn_status tarn_checkpoint_open_newest(tarn_checkpoint_reader **reader, tarn_checkpoint_found *found,
                                         tarn_context *context, const char *directory);
+/* How open_newest verifies a candidate, contents too; the default is tarn_checkpoint_verify. */
+typedef bool tarn_checkpoint_verifier(void *user, tarn_checkpoint_found *found, int64_t step, tarn_problem *problem);
+tarn_status tarn_checkpoint_open_newest_by(tarn_checkpoint_reader **reader, tarn_checkpoint_found *found,
+                                           tarn_context *context, const char *directory,
+                                           tarn_checkpoint_verifier *verifier, void *user);
 /* The same for a path a user wrote, a directory of checkpoints or one checkpoint: nothing there is an error too. */
 tarn_status tarn_checkpoint_open_path(tarn_checkpoint_reader **reader, tarn_checkpoint_found *found,
                                       tarn_context *context, const char *path);

@@ -1,6 +1,7 @@
 /* test_resume.c - what a run keeps from C: the user's own state, the best checkpoint, first weights out of another run.
  */
 #include "tests/support.h"
+#include "train/trainer.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -114,6 +115,38 @@ Test(resume, the_best_checkpoint_is_kept_and_first_weights_come_from_it)
     cr_assert_eq(loaded, 4);
     tarn_module_destroy(model);
     free(best);
+}
+
+/* As if it had been begun by a Tarn that computes other bits. */
+Test(resume, other_numerics_are_refused)
+{
+    tarn_module *model = make_model();
+    tarn_dataset *data = make_data();
+    char *directory = tarn_test_format("%s/ckpt", folder);
+    tarn_train_options options = {
+        .model = model, .data = data, .steps = 2, .batch = 8, .shards = 4, .checkpoint_directory = directory};
+    tarn_trainer *trainer;
+    cr_assert_eq(tarn_trainer_create(&trainer, context, &options), TARN_OK);
+    char *line = strstr(trainer->fingerprint, "numerics: portable");
+    cr_assert_not_null(line);
+    memcpy(line, "numerics: whatever", 18);
+    while (tarn_trainer_next(trainer)) {
+        tarn_trainer_run_shards(trainer);
+        tarn_optim_step(trainer);
+    }
+    cr_assert_eq(tarn_trainer_finish(trainer), TARN_OK);
+    tarn_module_destroy(model);
+    options.model = model = make_model();
+    options.steps = 4;
+    cr_assert_eq(tarn_trainer_create(&trainer, context, &options), TARN_ERROR_CONFIG);
+    const char *message = tarn_get_error(context)->message;
+    cr_assert(strstr(message, "\"numerics: whatever") && strstr(message, "\"numerics: portable") &&
+                  strstr(message, "--from-scratch"),
+              "%s", message);
+    tarn_error_clear(context);
+    tarn_dataset_close(data);
+    tarn_module_destroy(model);
+    free(directory);
 }
 
 Test(resume, it_learns)

@@ -17,6 +17,7 @@ static void resolve(tarn_train_options *options)
     if (!options->shards) options->shards = 8;
     if (!options->accumulate) options->accumulate = 1;
     if (!options->checkpoint_keep) options->checkpoint_keep = 3;
+    if (options->checkpoint_unshared && !options->checkpoint_parts) options->checkpoint_parts = 1;
     if (options->slow_ratio == 0) options->slow_ratio = 1.5;
     if (!options->validation && options->data) options->validation = tarn_dataset_validation(options->data);
     if (!(options->health_timeout > 0)) options->health_timeout = 60;
@@ -56,6 +57,12 @@ static tarn_status check_plan(tarn_context *context, const tarn_train_options *o
         return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
                          "checkpoint.parts %d (checkpoint_parts in C): use 0 (by size) or 1 to 256",
                          options->checkpoint_parts);
+    if (options->checkpoint_parts > 1 && options->checkpoint_unshared)
+        return tarn_fail(
+            context, TARN_ERROR_CONFIG, TARN_HERE,
+            "checkpoint.parts %d (checkpoint_parts in C) and checkpoint.shared false: parts are written by "
+            "all ranks into one directory, which all hosts must share; use one part",
+            options->checkpoint_parts);
     const char *metric = options->best_metric;
     if (metric && strcmp(metric, "validation.loss") && strcmp(metric, "validation.accuracy"))
         return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,

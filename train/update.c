@@ -150,8 +150,7 @@ tarn_status tarn_trainer_after_update(tarn_trainer *trainer)
     bool final = tarn_trainer_ended(trainer) != TARN_RUN_GOES_ON;
     const bool saves = trainer->store && (best || due || final);
     if (saves || final) {
-        if (saves)
-            tarn_monitor_enter(trainer->context, "saving the checkpoint of step %lld", (long long)trainer->step);
+        if (saves) tarn_monitor_enter(trainer->context, "saving the checkpoint of step %lld", (long long)trainer->step);
         status = tarn_trainer_agree_to_save(trainer, status);
         return status || !saves ? status : tarn_trainer_save(trainer, best, final);
     }

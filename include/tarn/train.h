@@ -87,7 +87,7 @@ typedef struct tarn_train_options {
     int64_t checkpoint_every;         /* 0 = only at the end */
     int checkpoint_keep;              /* 0 = 3 */
     int checkpoint_parts; /* files of a checkpoint, which the ranks write side by side; 0 = by size, one up to 2 GiB; at
-                             most 256; may change on resume */
+                             most 256; one with checkpoint_unshared; may change on resume */
     const char *best_metric;  /* "validation.loss" (default) or "validation.accuracy" */
     int64_t early_stop;       /* evaluations without a better best_metric after which the run ends; 0 = never */
     tarn_nonfinite nonfinite; /* may change on resume, as early_stop and slow_ratio */
