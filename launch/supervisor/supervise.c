@@ -206,6 +206,7 @@ static void clean_hosts(tarn_supervisor *s)
     char command[16384];
     if (!s->use_hosts || s->workspace.sessions_lock < 0 || tarn_hosts_all_local(&s->hosts)) return;
     host_command(s, true, command, sizeof command);
+    for (int i = 0; i < s->hosts.count; i++) s->hosts.host[i].rests_until = 0; /* those kept out have folders, too */
     tarn_hosts_probe(&s->hosts, s->request->agent, command, tarn_seconds());
     while (!tarn_hosts_probed(&s->hosts, tarn_seconds())) tarn_supervisor_serve(s, 20);
 }
