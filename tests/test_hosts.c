@@ -103,6 +103,11 @@ Test(hosts, the_supervisor_begins_without_a_late_host_or_waits_for_it)
     scenario("late");
 }
 
+Test(hosts, two_hosts_that_do_not_reach_each_other_are_not_used_together)
+{
+    scenario(is_long() ? "split whole" : "split");
+}
+
 Test(hosts, faults_at_random_moments)
 {
     if (!is_long()) cr_skip("only with TARN_TEST_LONG=1");

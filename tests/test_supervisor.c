@@ -542,6 +542,34 @@ Test(hosts, lists_and_files_are_mpiruns)
     free(folder);
 }
 
+Test(hosts, one_host_at_a_time_is_left_out)
+{
+    char problem[512];
+    tarn_hosts hosts = {0};
+    int turn = 0;
+    cr_assert(tarn_hosts_read_list(&hosts, "localhost:1,b:2,c:1", problem, sizeof problem));
+    hosts.host[1].answers = hosts.host[2].answers = true;
+    tarn_host *out = tarn_hosts_leave_out(&hosts, &turn, 1, 100, 10);
+    cr_assert(out);
+    cr_expect_str_eq(out->name, "c");
+    cr_expect_eq(tarn_hosts_slots(&hosts, 50), 3);
+    /* It helped until the rest was over: the same again. */
+    cr_expect_eq(tarn_hosts_slots(&hosts, 111), 4);
+    cr_assert_eq(tarn_hosts_leave_out(&hosts, &turn, 1, 100, 120), out);
+    /* It did not help: the other one in its place. */
+    out = tarn_hosts_leave_out(&hosts, &turn, 1, 100, 130);
+    cr_assert(out);
+    cr_expect_str_eq(out->name, "b");
+    cr_expect_eq(tarn_hosts_slots(&hosts, 140), 2);
+    /* All tried: from the beginning. The least number of slots, and the own host, stay. */
+    out = tarn_hosts_leave_out(&hosts, &turn, 1, 100, 150);
+    cr_assert(out);
+    cr_expect_str_eq(out->name, "c");
+    cr_expect_null(tarn_hosts_leave_out(&hosts, &turn, 3, 100, 160), "b has 2 of the 4 slots");
+    cr_expect_eq(tarn_hosts_slots(&hosts, 161), 4);
+    tarn_hosts_free(&hosts);
+}
+
 Test(hosts, what_is_no_host_is_refused_and_nothing_changes)
 {
     static const char *const lists[] = {"a:x", "a:-1", ":3", "a,,b", "", "a:1,b:2z"};

@@ -196,6 +196,30 @@ int tarn_hosts_slots(const tarn_hosts *hosts, double now)
     return slots;
 }
 
+tarn_host *tarn_hosts_leave_out(tarn_hosts *hosts, int *turn, int least, double seconds, double now)
+{
+    int candidates = 0;
+    for (int i = 0; i < hosts->count; i++) {
+        tarn_host *host = &hosts->host[i];
+        if (host->left_out) {
+            if (host->rests_until > now) ++*turn;
+            host->left_out = false;
+            host->rests_until = 0;
+        }
+        candidates += !host->local && usable(host, now);
+    }
+    int skip = candidates ? *turn % candidates : 0;
+    for (int i = hosts->count - 1; i >= 0; i--) {
+        tarn_host *host = &hosts->host[i];
+        if (host->local || !usable(host, now) || skip--) continue;
+        if (tarn_hosts_slots(hosts, now) - host->slots < least) return NULL;
+        host->left_out = true;
+        host->rests_until = now + seconds;
+        return host;
+    }
+    return NULL;
+}
+
 int tarn_hosts_assign(tarn_hosts *hosts, int ranks, double now, char *out, size_t size)
 {
     int given = 0;

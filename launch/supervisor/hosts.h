@@ -6,7 +6,8 @@
  * Invariants
  *  1. A host is used only when it answered its last probe; this host needs none.
  *  2. A probe takes at most TARN_PROBE_SECONDS and never keeps the supervisor from serving: it is a child process.
- *  3. A host that a spot notice named stays out for TARN_HOST_REST_SECONDS.
+ *  3. Hosts that all answer may not reach each other: one at a time is left out on trial, the last of the list first.
+ *  4. A host that a spot notice named stays out for TARN_HOST_REST_SECONDS.
  */
 #ifndef TARN_SUPERVISOR_HOSTS_H
 #define TARN_SUPERVISOR_HOSTS_H
@@ -23,6 +24,7 @@ typedef struct tarn_host {
     bool local, answers;
     pid_t probe;           /* the agent at work, 0 none */
     double rests_until;    /* tarn_seconds, 0 */
+    bool left_out;         /* rests because ranks did not reach each other */
     int first_rank, ranks; /* of the launch */
 } tarn_host;
 
@@ -44,6 +46,9 @@ bool tarn_hosts_reaped(tarn_hosts *hosts, pid_t pid, int status);
 bool tarn_hosts_probed(tarn_hosts *hosts, double now);
 /* Slots of the hosts that may be used now. */
 int tarn_hosts_slots(const tarn_hosts *hosts, double now);
+/* Leaves one other host out for `seconds`, in place of one left out before, whose absence did not help; *turn counts
+ * those tried. NULL when fewer than `least` slots would stay. */
+tarn_host *tarn_hosts_leave_out(tarn_hosts *hosts, int *turn, int least, double seconds, double now);
 /* Gives `ranks` ranks to the hosts in order and writes mpirun's --host argument ("a:2,b:1"); returns how many found a
  * place. */
 int tarn_hosts_assign(tarn_hosts *hosts, int ranks, double now, char *out, size_t size);

@@ -27,7 +27,7 @@ typedef struct launch {
     double started, killed_at, claim_tried, regrow_looked;
     bool stop_sent, signalled, regrow, looking;
     double stop_sent_at, collecting_until, done_at, gone_at;
-    bool hung;
+    bool hung, apart;
     int hung_rank;
     char problem[TARN_HUB_MESSAGE]; /* of the hang */
     char claim_problem[TARN_HUB_MESSAGE];
@@ -384,8 +384,10 @@ static bool must_die(launch *l, double now)
                                 .start = s->request->start_limit,
                                 .step_seconds = tarn_hub_step_seconds(hub),
                                 .started = l->started};
-    if (tarn_watch(hub->rank, hub->rank_count, &limits, now, &l->hung_rank, l->problem, sizeof l->problem))
-        begin_collecting(l, now, "hang");
+    tarn_watch_verdict verdict =
+        tarn_watch(hub->rank, hub->rank_count, &limits, now, &l->hung_rank, l->problem, sizeof l->problem);
+    l->apart = verdict == TARN_WATCH_DEADLOCK || verdict == TARN_WATCH_MISSING;
+    if (verdict) begin_collecting(l, now, "hang");
     return false;
 }
 
@@ -460,6 +462,7 @@ tarn_outcome tarn_supervisor_launch(tarn_supervisor *s)
     judge(&l, killed, &outcome);
     outcome.stop_asked = s->stop_asked;
     outcome.regrow_asked = l.regrow;
+    outcome.apart = l.apart;
     outcome.resumed = s->hub.resumed;
     outcome.reached = s->hub.reached;
     read_spot_notice(s, tarn_seconds(), &outcome);

@@ -30,6 +30,7 @@ typedef struct tarn_outcome {
     bool regrow_asked;        /* by the supervisor, to start with more ranks */
     bool own_host_leaves;     /* a spot notice names the supervisor's host */
     bool directory_busy;      /* another run still holds the checkpoint directory */
+    bool apart;               /* the ranks waited for each other, or never all joined */
     bool older_checkpoint;    /* there is one before that of `resumed` */
     int64_t resumed, reached; /* steps, -1 when none was told */
 } tarn_outcome;

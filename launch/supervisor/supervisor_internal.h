@@ -21,6 +21,7 @@ typedef struct tarn_supervisor {
     int signals; /* signalfd */
     int wanted, ranks;
     bool use_hosts;
+    int left_out;                /* hosts tried without, when ranks did not reach each other */
     bool begun;                  /* a launch has begun to train: restarts are resumes */
     bool stop_asked, kill_asked; /* by signals to the supervisor */
     double stop_asked_at;
