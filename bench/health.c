@@ -45,7 +45,7 @@ static double hash_seconds(tarn_context *context, int64_t count, double *plain, 
     for (int i = 0; i < 2 * PAIRS; i++) {
         uint64_t hash;
         double begin = tarn_seconds();
-        tarn_optimizer_update(optimizer, NULL, values, gradient, 1, 1, 1e-4, i / 2, NULL, i % 2 ? &hash : NULL);
+        tarn_optimizer_update(optimizer, NULL, values, gradient, 1, 1, 1e-4, i / 2, NULL, i % 2 ? &hash : NULL, false);
         (i % 2 ? with : without)[i / 2] = tarn_seconds() - begin;
     }
     tarn_optimizer_destroy(optimizer);

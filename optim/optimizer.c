@@ -161,7 +161,7 @@ typedef struct update_job {
     const float *gradient;
     tarn_adamw_factors adamw[2]; /* [decay] */
     tarn_sgd_factors sgd[2];
-    bool hashing;
+    bool hashing, whole;
     int64_t turn;  /* chunks whose number is this modulo MOMENT_TURN have their moments hashed */
     uint64_t hash; /* added to atomically: a sum of integers has no order */
 } update_job;
@@ -202,7 +202,7 @@ static uint64_t hash_chunk(const update_job *job, int64_t at, int64_t count)
     const tarn_optimizer *optimizer = job->optimizer;
     int64_t chunk = at / CHUNK, chunks = (optimizer->count + CHUNK - 1) / CHUNK;
     uint64_t hash = mix(job->kernels->hash(job->values + at, count), chunk);
-    if (chunk % MOMENT_TURN != job->turn) return hash;
+    if (!job->whole && chunk % MOMENT_TURN != job->turn) return hash;
     if (optimizer->first) hash += mix(job->kernels->hash(optimizer->first + at, count), chunks + chunk);
     if (optimizer->second) hash += mix(job->kernels->hash(optimizer->second + at, count), 2 * chunks + chunk);
     return hash;
@@ -251,7 +251,7 @@ static void compute_factors(update_job *job, double scale, double lr, int64_t st
 
 tarn_status tarn_optimizer_update(tarn_optimizer *optimizer, tarn_workers *workers, float *values,
                                   const float *gradient, double sum_of_squares, double total, double lr, int64_t step,
-                                  double *norm, uint64_t *hash)
+                                  double *norm, uint64_t *hash, bool whole)
 {
     tarn_context *context = optimizer->context;
     if (!(total > 0) || !isfinite(total) || !isfinite(lr) || lr < 0 || step < 0)
@@ -274,6 +274,7 @@ tarn_status tarn_optimizer_update(tarn_optimizer *optimizer, tarn_workers *worke
                       .values = values,
                       .gradient = gradient,
                       .hashing = hash != NULL,
+                      .whole = whole,
                       .turn = step % MOMENT_TURN};
     compute_factors(&job, factor / total, lr, step);
     if (workers) {

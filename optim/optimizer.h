@@ -21,11 +21,11 @@ void tarn_optimizer_destroy(tarn_optimizer *optimizer);
 int tarn_optimizer_states(const tarn_optimizer *optimizer, const char *names[4], float *buffers[4]);
 /* One update. gradient holds sums; `total` is the global count they are divided by; sum_of_squares belongs to the sums.
  * step is 0-based. *norm (may be NULL) receives the norm of the mean gradient before clipping. *hash (may be NULL)
- * receives a 64-bit hash of the updated values and of a sixteenth of the moments (which one follows from step),
- * independent of the number of workers. */
+ * receives a 64-bit hash of the updated values and of a sixteenth of the moments (which one follows from step), or with
+ * `whole` of all of them, independent of the number of workers. */
 tarn_status tarn_optimizer_update(tarn_optimizer *optimizer, tarn_workers *workers, float *values,
                                   const float *gradient, double sum_of_squares, double total, double lr, int64_t step,
-                                  double *norm, uint64_t *hash);
+                                  double *norm, uint64_t *hash, bool whole);
 /* Defaults filled in. */
 void tarn_optim_resolve(const tarn_optim_options *options, tarn_optim_options *resolved);
 

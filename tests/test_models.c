@@ -152,7 +152,7 @@ static void overfit(tarn_module *gpt, int steps, double *first, double *last)
         double loss;
         cr_assert_eq(gpt_step(gpt, gradients, step, false, &loss), TARN_OK);
         cr_assert_eq(tarn_optimizer_update(optimizer, NULL, tarn_module_flat_values(gpt), gradients,
-                                           squares(gradients, n), BATCH * TIME, 1e-2, step, NULL, NULL),
+                                           squares(gradients, n), BATCH * TIME, 1e-2, step, NULL, NULL, false),
                      TARN_OK);
         *last = loss / (BATCH * TIME);
         if (step == 0) *first = *last;

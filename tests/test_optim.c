@@ -73,7 +73,7 @@ Test(optimizer, equals_pytorch)
             for (int i = 0; i < GOLDEN_COUNT; i++)
                 gradient[i] = (float)((i * 37 + step * 101 + i * step * 7 + 17) % 256 - 128) / 64;
             cr_assert_eq(tarn_optimizer_update(optimizer, NULL, values, gradient, squares(gradient, GOLDEN_COUNT),
-                                               GOLDEN_TOTAL, golden->options.lr, step, NULL, NULL),
+                                               GOLDEN_TOTAL, golden->options.lr, step, NULL, NULL, false),
                          TARN_OK);
         }
         for (int i = 0; i < GOLDEN_COUNT; i++)
@@ -135,7 +135,7 @@ Test(optimizer, equals_the_formulas_in_double)
                 p[i] = update_in_double(&options, p[i], factor * gradient[i] / total, &m[i], &v[i], step,
                                         i >= 17 && i < 600);
             cr_assert_eq(tarn_optimizer_update(optimizer, NULL, values, gradient, squares(gradient, N), total,
-                                               options.lr, step, &norm, NULL),
+                                               options.lr, step, &norm, NULL, false),
                          TARN_OK);
             cr_assert_float_eq(norm, expected, 1e-12 * expected);
         }
@@ -160,7 +160,8 @@ Test(optimizer, clips_as_pytorch_does)
                      TARN_OK);
         float values[4] = {0};
         double norm;
-        cr_assert_eq(tarn_optimizer_update(optimizer, NULL, values, gradient, 100, 4, 1, 0, &norm, NULL), TARN_OK);
+        cr_assert_eq(tarn_optimizer_update(optimizer, NULL, values, gradient, 100, 4, 1, 0, &norm, NULL, false),
+                     TARN_OK);
         cr_assert_float_eq(norm, 2.5, 1e-15);
         float scale = (float)(cases[c].factor / 4);
         cr_assert(values[0] == -6 * scale && values[1] == -8 * scale, "clip %g: %.9g", cases[c].clip, values[0]);
@@ -193,7 +194,7 @@ static outcome run(const tarn_optim_options *options, int64_t n, int workers_cou
         scatter(gradient, n, (uint32_t)step + 2);
         for (int64_t i = 0; i < n; i += 97) gradient[i] = i % 2 ? 1e-30f : 0; /* v underflows */
         cr_assert_eq(tarn_optimizer_update(optimizer, workers, result.bytes, gradient, squares(gradient, n), 32, 1e-2,
-                                           step, NULL, &result.hash),
+                                           step, NULL, &result.hash, false),
                      TARN_OK);
     }
     const char *names[4];
@@ -258,7 +259,7 @@ Test(optimizer, padding_stays_zero)
             tarn_optimizer_create(&optimizer, context, &trials[t].options, 64, &(tarn_optim_range){0, 64, true}, 1),
             TARN_OK);
         for (int step = 0; step < 10; step++)
-            cr_assert_eq(tarn_optimizer_update(optimizer, NULL, values, gradient, 670, 2, 0.1, step, NULL, NULL),
+            cr_assert_eq(tarn_optimizer_update(optimizer, NULL, values, gradient, 670, 2, 0.1, step, NULL, NULL, false),
                          TARN_OK);
         const char *names[4];
         float *states[4];
@@ -279,7 +280,7 @@ Test(optimizer, hash_notices_any_bit_and_any_exchange)
     scatter(values, N, 1);
     memcpy(values + 4096, values, 4096 * sizeof *values); /* two chunks of equal content */
     uint64_t first, again, changed;
-    cr_assert_eq(tarn_optimizer_update(optimizer, NULL, values, gradient, 0, 1, 0, 0, NULL, &first), TARN_OK);
+    cr_assert_eq(tarn_optimizer_update(optimizer, NULL, values, gradient, 0, 1, 0, 0, NULL, &first, false), TARN_OK);
     static const int places[] = {0, 1, 4095, 4096, 8191, 8192, N - 1};
     for (size_t k = 0; k < sizeof places / sizeof *places; k++)
         for (int bit = 0; bit < 32; bit += 31) {
@@ -287,20 +288,49 @@ Test(optimizer, hash_notices_any_bit_and_any_exchange)
             memcpy(&word, &values[places[k]], 4);
             word ^= 1u << bit;
             memcpy(&values[places[k]], &word, 4);
-            tarn_optimizer_update(optimizer, NULL, values, gradient, 0, 1, 0, 1, NULL, &changed);
+            tarn_optimizer_update(optimizer, NULL, values, gradient, 0, 1, 0, 1, NULL, &changed, false);
             cr_assert_neq(first, changed, "value %d, bit %d", places[k], bit);
             word ^= 1u << bit;
             memcpy(&values[places[k]], &word, 4);
         }
-    tarn_optimizer_update(optimizer, NULL, values, gradient, 0, 1, 0, 1, NULL, &again);
+    tarn_optimizer_update(optimizer, NULL, values, gradient, 0, 1, 0, 1, NULL, &again, false);
     cr_assert_eq(first, again);
     for (int i = 0; i < 4096; i++) { /* chunks 1 and 2 exchanged */
         float kept = values[4096 + i];
         values[4096 + i] = values[8192 + i];
         values[8192 + i] = kept;
     }
-    tarn_optimizer_update(optimizer, NULL, values, gradient, 0, 1, 0, 1, NULL, &changed);
+    tarn_optimizer_update(optimizer, NULL, values, gradient, 0, 1, 0, 1, NULL, &changed, false);
     cr_assert_neq(first, changed);
+    tarn_optimizer_destroy(optimizer);
+}
+
+Test(optimizer, the_whole_hash_notices_every_moment_at_any_step)
+{
+    enum { N = 20 * 4096 + 80 };
+    static float values[N], gradient[N];
+    tarn_optimizer *optimizer;
+    tarn_optim_options options = {.kind = TARN_ADAMW};
+    cr_assert_eq(tarn_optimizer_create(&optimizer, context, &options, N, &(tarn_optim_range){0, N, false}, 1), TARN_OK);
+    const char *names[4];
+    float *moments[4];
+    cr_assert_eq(tarn_optimizer_states(optimizer, names, moments), 2);
+    uint64_t before, after;
+    int missed = 0;
+    for (int chunk = 0; chunk < 21; chunk++)
+        for (int which = 0; which < 2; which++)
+            for (int whole = 0; whole < 2; whole++) {
+                float *element = &moments[which][chunk * 4096 + 5];
+                *element = 0;
+                tarn_optimizer_update(optimizer, NULL, values, gradient, 0, 1, 0, 3, NULL, &before, whole);
+                *element = 1e-20f; /* no update of the value comes of it: the rate is 0 */
+                tarn_optimizer_update(optimizer, NULL, values, gradient, 0, 1, 0, 3, NULL, &after, whole);
+                if (whole) cr_assert_neq(before, after, "chunk %d, %s", chunk, names[which]);
+                missed += !whole && before == after;
+                *element = 0;
+            }
+    cr_assert_eq(missed, 2 * (21 - 2),
+                 "the hash of one step covers the moments of one chunk in sixteen, here number 3 and 19");
     tarn_optimizer_destroy(optimizer);
 }
 
@@ -360,13 +390,13 @@ Test(optimizer, refuses_an_update_and_changes_nothing)
     scatter(values, 16, 1);
     memcpy(kept, values, sizeof kept);
     cr_assert_eq(tarn_optimizer_create(&optimizer, context, NULL, 16, &(tarn_optim_range){0, 16, true}, 1), TARN_OK);
-    expect_error(tarn_optimizer_update(optimizer, NULL, values, gradient, NAN, 1, 1e-3, 6, NULL, NULL),
+    expect_error(tarn_optimizer_update(optimizer, NULL, values, gradient, NAN, 1, 1e-3, 6, NULL, NULL, false),
                  TARN_ERROR_NUMERIC, "step 6: the gradient is not finite");
-    expect_error(tarn_optimizer_update(optimizer, NULL, values, gradient, INFINITY, 1, 1e-3, 0, NULL, NULL),
+    expect_error(tarn_optimizer_update(optimizer, NULL, values, gradient, INFINITY, 1, 1e-3, 0, NULL, NULL, false),
                  TARN_ERROR_NUMERIC, "not finite");
-    expect_error(tarn_optimizer_update(optimizer, NULL, values, gradient, 1, 0, 1e-3, 0, NULL, NULL),
+    expect_error(tarn_optimizer_update(optimizer, NULL, values, gradient, 1, 0, 1e-3, 0, NULL, NULL, false),
                  TARN_ERROR_ARGUMENT, "valid target");
-    expect_error(tarn_optimizer_update(optimizer, NULL, values, gradient, 1, 1, NAN, 0, NULL, NULL),
+    expect_error(tarn_optimizer_update(optimizer, NULL, values, gradient, 1, 1, NAN, 0, NULL, NULL, false),
                  TARN_ERROR_ARGUMENT, "learning rate");
     const char *names[4];
     float *states[4];

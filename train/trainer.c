@@ -244,7 +244,7 @@ tarn_status tarn_trainer_create(tarn_trainer **out, tarn_context *context, const
     trainer->context = context;
     trainer->options = *options;
     trainer->best = trainer->progress.validation_loss = trainer->progress.validation_accuracy = NAN;
-    trainer->taken_step = trainer->progress.saved_step = -1;
+    trainer->taken_step = trainer->hashed_step = trainer->progress.saved_step = -1;
     for (int i = 0; i < 3; i++) trainer->last[i] = NAN;
     resolve(&trainer->options);
     trainer->model = options->model;

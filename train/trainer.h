@@ -121,6 +121,7 @@ struct tarn_trainer {
     tarn_history history;
     tarn_skew skew;
     uint64_t parameter_hash;
+    int64_t hashed_step; /* after which parameter_hash covers all moments; -1: none */
     tarn_status status;
     tarn_progress progress;
     char run_id[40];

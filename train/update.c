@@ -71,6 +71,12 @@ static tarn_status evaluate_when_due(tarn_trainer *trainer, bool *best)
     return TARN_OK;
 }
 
+static bool checkpoint_due(const tarn_trainer *trainer, int64_t step)
+{
+    const tarn_train_options *options = &trainer->options;
+    return step == options->steps || (options->checkpoint_every && step % options->checkpoint_every == 0);
+}
+
 /* The update itself and what follows it, once all ranks agreed on the step. */
 static tarn_status apply_update(tarn_trainer *trainer, const float *gradient, double sum_of_squares)
 {
@@ -84,6 +90,8 @@ static tarn_status apply_update(tarn_trainer *trainer, const float *gradient, do
     double total = count > 0 ? (double)count : 1;
     uint64_t *hash =
         tarn_ranks(trainer->context) > 1 ? &trainer->parameter_hash : NULL; /* alone there is nobody to differ */
+    /* A checkpoint that is due compares the moments too: hashed here, where they pass through the cache. */
+    bool whole = trainer->store && checkpoint_due(trainer, trainer->step + 1);
     tarn_status status;
     if (!isfinite(loss) || !isfinite(sum_of_squares)) {
         status = tarn_trainer_not_finite(trainer, loss, sum_of_squares);
@@ -91,7 +99,8 @@ static tarn_status apply_update(tarn_trainer *trainer, const float *gradient, do
     } else {
         status = tarn_optimizer_update(trainer->optimizer, trainer->workers, tarn_module_flat_values(trainer->model),
                                        gradient, sum_of_squares, total, progress->lr, trainer->step,
-                                       &progress->gradient_norm, hash);
+                                       &progress->gradient_norm, hash, whole);
+        if (!status && whole) trainer->hashed_step = trainer->step + 1;
         if (!status) trainer->counts.skipped_in_a_row = 0;
     }
     if (status) return status;
@@ -115,8 +124,12 @@ tarn_status tarn_trainer_agree_to_save(tarn_trainer *trainer, tarn_status status
     snprintf(label, sizeof label, "the checkpoint of step %lld", (long long)trainer->step);
     tarn_control_begin(trainer->control);
     if (status) tarn_control_fail(trainer->control, trainer->options.shards, status);
-    /* Everything, where a step hashes what it updates: what a checkpoint holds must be right. */
-    if (tarn_ranks(trainer->context) > 1) tarn_control_set_hash(trainer->control, tarn_trainer_hash_state(trainer));
+    /* What a checkpoint holds must be right, moments too. Where it was due the update has hashed them; at another
+     * moment (the best so far, a stop) everything is read once more. */
+    if (tarn_ranks(trainer->context) > 1)
+        tarn_control_set_hash(trainer->control, trainer->hashed_step == trainer->step
+                                                    ? trainer->parameter_hash
+                                                    : tarn_trainer_hash_state(trainer));
     status = tarn_control_exchange(trainer->control, label);
     if (tarn_control_flags(trainer->control) & TARN_CONTROL_DIVERGED) status = tarn_trainer_name_tensor(trainer, label);
     return status;
@@ -137,7 +150,6 @@ static tarn_status call_progress(tarn_trainer *trainer)
 
 tarn_status tarn_trainer_after_update(tarn_trainer *trainer)
 {
-    const tarn_train_options *options = &trainer->options;
     bool best = false;
     tarn_monitor_enter(trainer->context, "tracking");
     track(trainer);
@@ -146,7 +158,7 @@ tarn_status tarn_trainer_after_update(tarn_trainer *trainer)
     /* Before the checkpoint: what the function does to the user's state belongs to this step. A step whose evaluation
      * was broken off is not over: the function is called when it is. */
     if (!trainer->counts.evaluation_due) status = call_progress(trainer);
-    bool due = options->checkpoint_every && trainer->step % options->checkpoint_every == 0;
+    bool due = checkpoint_due(trainer, trainer->step);
     bool final = tarn_trainer_ended(trainer) != TARN_RUN_GOES_ON;
     const bool saves = trainer->store && (best || due || final);
     if (saves || final) {

@@ -196,9 +196,12 @@ bool tarn_program_exists(const char *name)
     return false;
 }
 
-/* fork and exec. The child dies with its parent, leads a group, and begins with signals as they are at a login. The
- * errno of exec comes back through a pipe that a successful exec closes. Only async-signal-safe calls after fork. */
-static pid_t spawn(char *const *arguments, char *const *environment, bool silent, int *error)
+/* fork and exec. The child dies with its parent, leads a group, and begins with signals as they are at a login; with
+ * SIGTERM blocked where it `keeps` on: a batch system or an init that ends a job sends SIGTERM to every process of it,
+ * and mpirun would answer by killing the ranks in the middle of their last checkpoint (Open MPI gives the ranks
+ * themselves an empty mask). The errno of exec comes back through a pipe that a successful exec closes. Only
+ * async-signal-safe calls after fork. */
+static pid_t spawn(char *const *arguments, char *const *environment, bool silent, bool keeps, int *error)
 {
     int report[2];
     if (pipe2(report, O_CLOEXEC)) {
@@ -212,9 +215,10 @@ static pid_t spawn(char *const *arguments, char *const *environment, bool silent
         if (getppid() != parent) _exit(127);
         struct sigaction usual = {.sa_handler = SIG_DFL};
         for (int number = 1; number < NSIG; number++) sigaction(number, &usual, NULL);
-        sigset_t none;
-        sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
+        sigset_t blocked;
+        sigemptyset(&blocked);
+        if (keeps) sigaddset(&blocked, SIGTERM);
+        sigprocmask(SIG_SETMASK, &blocked, NULL);
         int nothing = open("/dev/null", O_RDWR);
         if (nothing >= 0) {
             dup2(nothing, STDIN_FILENO);
@@ -252,7 +256,7 @@ int tarn_job_start(tarn_job *job, const tarn_run_request *request, const tarn_jo
     int error = ENOMEM;
     if (!arguments.failed && !environment.failed) {
         fflush(NULL);
-        pid_t pid = spawn(arguments.item, environment.item, false, &error);
+        pid_t pid = spawn(arguments.item, environment.item, false, !direct, &error);
         if (pid > 0) job->pid = pid;
     }
     free_strings(&arguments);
@@ -267,7 +271,7 @@ pid_t tarn_agent_start(const char *agent, const char *host, const char *command)
     push(&arguments, host);
     push(&arguments, command);
     int error;
-    pid_t pid = arguments.failed ? -1 : spawn(arguments.item, environ, true, &error);
+    pid_t pid = arguments.failed ? -1 : spawn(arguments.item, environ, true, false, &error);
     free_strings(&arguments);
     return pid;
 }
