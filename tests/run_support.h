@@ -34,6 +34,7 @@ __attribute__((unused)) static int tarn_test_tarn(const char *folder, const char
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     setenv("OMPI_MCA_mpi_yield_when_idle", "1", 1);
+    setenv("ASAN_OPTIONS", "detect_leaks=0", ranks > 0);
     char *launch =
         ranks ? tarn_test_format("mpirun --oversubscribe --bind-to none --timeout 200 -n %d ", ranks) : strdup("");
     char *line = tarn_test_format("cd %s && export TARN_TEST=1 %s && exec %s" TARN_PROGRAM " %s", folder, environment,

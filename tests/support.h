@@ -123,7 +123,7 @@ __attribute__((unused)) static int tarn_test_mpirun(int ranks, const char *comma
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     setenv("OMPI_MCA_mpi_yield_when_idle", "1", 1);
-    setenv("ASAN_OPTIONS", "detect_leaks=0", 0);
+    setenv("ASAN_OPTIONS", "detect_leaks=0", ranks > 0);
     const char *folder = command[0] == '/' ? "" : TARN_BINARY_DIR "/tests/";
     char *line = ranks > 0 ? tarn_test_format("exec mpirun --oversubscribe --bind-to none --timeout %d -n %d %s%s",
                                               TARN_TEST_SECONDS - 5, ranks, folder, command)
