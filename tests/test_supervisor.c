@@ -411,6 +411,19 @@ Test(hub, a_rank_tells_and_is_answered)
     cr_expect(known->bye && known->bye_code == 75 && !known->lost && !known->connected && hub.first_lost == 0);
 }
 
+Test(hub, who_waits_hears_whether_another_rank_works)
+{
+    int worker = dial(), waiter = dial();
+    say(worker, "hello %s 1 0 2 1 h\nat 3 100 0 0.0 computing\n", hub.token);
+    say(waiter, "hello %s 1 1 2 2 h\nat 3 50 1 9.0 waiting for rank 0\n", hub.token);
+    cr_expect_str_eq(heard(waiter), "ok working\n");
+    hub.rank[0].moved = hub.rank[1].moved = tarn_seconds() - 10; /* nobody has done anything for a while */
+    say(waiter, "at 3 50 1 19.0 waiting for rank 0\n");
+    cr_expect_str_eq(heard(waiter), "ok\n");
+    close(worker);
+    close(waiter);
+}
+
 Test(hub, a_connection_that_ends_without_bye_is_a_lost_rank)
 {
     int first = dial(), second = dial();

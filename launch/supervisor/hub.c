@@ -208,6 +208,15 @@ static void add_stack(tarn_hub_rank *rank, const char *line)
     rank->stacks_bytes += length + 1;
 }
 
+/* A rank that waits while another one computes is not to give up: the supervisor judges who hangs. Reports come every
+ * second; two may be late. */
+static bool others_work(const tarn_hub *hub, const tarn_hub_rank *asking, double now)
+{
+    for (int i = 0; i < hub->rank_count; i++)
+        if (&hub->rank[i] != asking && hub->rank[i].connected && now - hub->rank[i].moved < 3) return true;
+    return false;
+}
+
 /* False: not one of us, close. Words that are not known are passed over, so that a newer rank may say more. */
 static bool take_line(tarn_hub *hub, tarn_hub_connection *connection, char *line)
 {
@@ -219,7 +228,7 @@ static bool take_line(tarn_hub *hub, tarn_hub_connection *connection, char *line
     int64_t value;
     if (!strcmp(word, "at")) {
         at(hub, rank, line, now);
-        say(connection, "ok\n");
+        say(connection, others_work(hub, rank, now) ? "ok working\n" : "ok\n");
     } else if (!strcmp(word, "directory")) {
         snprintf(hub->directory, sizeof hub->directory, "%s", line);
     } else if (!strcmp(word, "resumed") && number(line, &value)) {
