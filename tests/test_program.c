@@ -334,6 +334,32 @@ Test(program, a_killed_rank_ends_the_run_which_resumes)
     free(settings);
 }
 
+Test(program, a_run_killed_before_its_first_checkpoint_goes_on_in_its_record)
+{
+    char *settings = tarn_test_format(
+             "train run.yaml --quiet train.steps=%d train.eval_every=0 checkpoint.dir=early track.store=mlruns", STEPS),
+         *output;
+    char *line = tarn_test_format("cd %s && { " TARN_PROGRAM " %s & }\n"
+                                  "until ls mlruns/*/*/metrics/train.loss >ls.txt 2>&1; do sleep 0.02; done\n"
+                                  "kill -9 $!\nwait $!\necho code $?\nls early\n",
+                                  folder, settings);
+    int code = tarn_test_run(line, 120, &output);
+    cr_assert(!code && strstr(output, "code 137") && !strstr(output, "ckpt-"), "%s", output);
+    cr_expect(strstr(output, "tracking-run"), "%s", output);
+    free(output);
+    free(line);
+    output = tarn("", 2, 0, settings);
+    cr_expect(!strstr(output, "does not hold run"), "%s", output);
+    free(output);
+    line = tarn_test_format("cd %s && ls -d mlruns/*/*/meta.yaml | wc -l && ls early", folder);
+    tarn_test_run(line, 20, &output);
+    cr_expect(!strncmp(output, "1\n", 2) && !strstr(output, "tracking-run"), "%s", output);
+    check_record(STEPS);
+    free(output);
+    free(line);
+    free(settings);
+}
+
 Test(program, an_interrupted_run_exits_75_and_resumes)
 {
     char *output, *steps = tarn_test_format("train.steps=%d", STEPS), *name = NULL;

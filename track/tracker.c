@@ -410,7 +410,7 @@ static tarn_status check_options(tarn_context *context, const tarn_track_options
     return TARN_OK;
 }
 
-static tarn_status open_writer(tarn_tracker *tracker, const tarn_track_options *options)
+static tarn_status open_writer(tarn_tracker *tracker, const tarn_track_options *options, bool planned)
 {
     char notice[TARN_SINK_PROBLEM], problem[TARN_SINK_PROBLEM];
     bool resumed;
@@ -423,13 +423,19 @@ static tarn_status open_writer(tarn_tracker *tracker, const tarn_track_options *
     tarn_status status =
         tarn_file_store_open(&tracker->sink, tracker->record, options, tracker->run_id, &resumed, notice, problem);
     if (status) return tarn_fail(tracker->context, status, TARN_HERE, "%s", problem);
-    if (*notice) tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %s", notice);
+    if (*notice && (resumed || !planned)) tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %s", notice);
     status = start_writer(tracker);
     if (!status) log_first_tags(tracker, options, resumed);
     return status;
 }
 
 tarn_status tarn_track_open(tarn_tracker **out, tarn_context *context, const tarn_track_options *options)
+{
+    return tarn_track_open_run(out, context, options, false);
+}
+
+tarn_status tarn_track_open_run(tarn_tracker **out, tarn_context *context, const tarn_track_options *options,
+                                bool planned)
 {
     static const tarn_track_options defaults;
     *out = NULL;
@@ -449,7 +455,7 @@ tarn_status tarn_track_open(tarn_tracker **out, tarn_context *context, const tar
     pthread_condattr_destroy(&clock);
     pthread_cond_init(&tracker->drained, NULL);
     pthread_mutex_init(&tracker->lock, NULL);
-    if (tracker->writes) status = open_writer(tracker, options);
+    if (tracker->writes) status = open_writer(tracker, options, planned);
     if (status) {
         free_tracker(tracker);
         return status;

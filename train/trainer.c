@@ -2,6 +2,7 @@
 #include "train/trainer.h"
 #include "checkpoint/shared.h"
 #include "runtime/comm/comm.h"
+#include "track/tracker.h"
 #include "train/spot/spot.h"
 
 #include <limits.h>
@@ -208,9 +209,11 @@ static tarn_status open_records(tarn_trainer *trainer)
     tarn_monitor_enter(trainer->context, "opening the tracking run");
     if (options->track && tarn_trainer_ended(trainer) == TARN_RUN_GOES_ON) {
         tarn_track_options track = *options->track;
+        if (!track.run_id && !resumed) tarn_trainer_plan_run_id(trainer);
+        bool planned = !track.run_id && !resumed && *trainer->run_id;
         if (!track.run_id && *trainer->run_id) track.run_id = trainer->run_id;
         if (!track.name) track.name = options->run_name;
-        status = tarn_track_open(&trainer->tracker, trainer->context, &track);
+        status = tarn_track_open_run(&trainer->tracker, trainer->context, &track, planned);
         if (!status && tarn_track_run_id(trainer->tracker))
             snprintf(trainer->run_id, sizeof trainer->run_id, "%s", tarn_track_run_id(trainer->tracker));
         status = tarn_agree(trainer->context, status, "opening the tracking run");

@@ -7,6 +7,7 @@
  *   desync.c    which tensor and which ranks, when parameters differ
  *   history.c   the evaluations so far, the best one, early stopping
  *   evaluate.c  mean loss and accuracy over a data set
+ *   run_id.c    the tracking run of a run without a checkpoint
  *   state.c     what a checkpoint holds, saving and loading it
  *   spot/       watching for the notice that a spot machine is taken away
  *
@@ -151,6 +152,12 @@ tarn_tensor *tarn_trainer_loss(tarn_trainer *trainer, tarn_step *step, const tar
 /* ---- trainer.c ---- */
 /* All ranks know that one of them was asked to stop: takes the reason along. Collective. */
 tarn_status tarn_trainer_note_stop(tarn_trainer *trainer);
+
+/* ---- run_id.c ---- */
+/* Before the first checkpoint of a run: its id in the tracking store, kept in the checkpoint directory, into run_id. */
+void tarn_trainer_plan_run_id(tarn_trainer *trainer);
+/* A checkpoint holds it from now on. */
+void tarn_trainer_forget_planned_run_id(const tarn_trainer *trainer);
 
 /* ---- update.c ---- */
 /* tarn_optim_step without its checks: also for a step whose data could not be loaded. */
