@@ -71,8 +71,9 @@ static int validate(const char *kind, char **output)
         fflush(stdout);
         cr_skip_test("no Python");
     }
-    char *line = tarn_test_format("cd %s && exec %s " TARN_SOURCE_DIR "/tests/python/check_manifest.py %s manifest run.yaml",
-                                  folder, python, kind);
+    char *line =
+        tarn_test_format("cd %s && exec %s " TARN_SOURCE_DIR "/tests/python/check_manifest.py %s manifest run.yaml",
+                         folder, python, kind);
     int code = tarn_test_run(line, 120, output);
     free(line);
     return code;
