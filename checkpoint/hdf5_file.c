@@ -365,12 +365,6 @@ const tarn_hdf5_dataset *tarn_hdf5_at(const tarn_hdf5_file *file, int index)
     return &file->datasets[index];
 }
 
-const tarn_hdf5_dataset *tarn_hdf5_find(const tarn_hdf5_file *file, const char *name)
-{
-    tarn_hdf5_dataset key = {.name = name};
-    return file->count ? bsearch(&key, file->datasets, (size_t)file->count, sizeof key, by_name) : NULL;
-}
-
 bool tarn_hdf5_read(tarn_hdf5_file *file, const tarn_hdf5_dataset *dataset, void *data, tarn_problem *problem)
 {
     if (dataset->is_text) ((char *)data)[dataset->bytes] = '\0';

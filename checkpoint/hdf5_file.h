@@ -46,7 +46,6 @@ bool tarn_hdf5_open(tarn_hdf5_file **file, const char *path, tarn_problem *probl
 void tarn_hdf5_close(tarn_hdf5_file *file);
 int tarn_hdf5_count(const tarn_hdf5_file *file);
 const tarn_hdf5_dataset *tarn_hdf5_at(const tarn_hdf5_file *file, int index);
-const tarn_hdf5_dataset *tarn_hdf5_find(const tarn_hdf5_file *file, const char *name); /* NULL: none */
 /* Reads the whole dataset into `data` (dataset->bytes bytes; a text gets one zero more behind them). */
 bool tarn_hdf5_read(tarn_hdf5_file *file, const tarn_hdf5_dataset *dataset, void *data, tarn_problem *problem);
 

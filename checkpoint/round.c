@@ -43,7 +43,8 @@ static void tell_failure(tarn_checkpoint_store *store)
 static void submit(tarn_checkpoint_store *store, tarn_checkpoint_phase phase, void (*job)(void *store))
 {
     store->phase = phase;
-    if (phase == TARN_CHECKPOINT_PARTS ? store->own_count > 0 : is_first(store))
+    /* A rank whose copy failed has nothing to write, not even when the others write once more: its outcome stands. */
+    if (phase == TARN_CHECKPOINT_PARTS ? store->taken && store->own_count > 0 : is_first(store))
         tarn_checkpoint_writer_submit(store->writer, job, store);
 }
 
@@ -147,18 +148,16 @@ tarn_status tarn_checkpoint_begin_round(tarn_checkpoint_store *store, const tarn
     tarn_problem problem = {0};
     store->started = tarn_seconds();
     store->outcome = (tarn_checkpoint_outcome){.step = request->step};
-    bool taken = tarn_checkpoint_take(store, request, &problem);
+    store->taken = tarn_checkpoint_take(store, request, &problem);
     store->request = *request;
     store->attempt++;
     store->retried = store->retry = false;
-    if (taken) {
-        submit(store, TARN_CHECKPOINT_PARTS, tarn_checkpoint_write_parts);
-    } else {
+    if (!store->taken) {
         /* The others have begun: this rank says so in its vote. */
         tarn_checkpoint_explain(store, request->step, &problem);
         store->outcome.disk_full = false; /* there is no snapshot to write once more */
-        store->phase = TARN_CHECKPOINT_PARTS;
     }
+    submit(store, TARN_CHECKPOINT_PARTS, tarn_checkpoint_write_parts);
     if (begun) *begun = true;
     return TARN_OK;
 }

@@ -175,6 +175,7 @@ static void free_own(tarn_checkpoint_store *store)
 /* Rank k mod P writes part k; one file is rank 0's. */
 static bool assign_parts(tarn_checkpoint_store *store, int parts, tarn_problem *problem)
 {
+    if (!store->writer && !tarn_checkpoint_writer_create(&store->writer, problem)) return false;
     if (store->parts == parts) return true;
     free_own(store);
     int rank = tarn_rank(store->context), ranks = tarn_ranks(store->context);
@@ -188,7 +189,7 @@ static bool assign_parts(tarn_checkpoint_store *store, int parts, tarn_problem *
             return tarn_problem_set(problem, ENOMEM, "out of memory");
     }
     store->parts = parts;
-    return store->writer || tarn_checkpoint_writer_create(&store->writer, problem);
+    return true;
 }
 
 /* On the training thread: HDF5 is used on no other. Made anew when names, shapes or the capacity of a text have
@@ -324,15 +325,17 @@ tarn_status tarn_checkpoint_begin(tarn_checkpoint_store *store, const tarn_check
     int parts = parts_of(store, request);
     if (parts == 1) {
         if (store->phase != TARN_CHECKPOINT_IDLE) status = tarn_checkpoint_end_round(store); /* it has shrunk */
+        store->agreed_parts = 1;
         return status || tarn_rank(store->context) != 0 ? status : begin_file(store, request, begun);
     }
-    if (store->parts != parts) { /* the first one, or the state has grown; the same on all ranks */
+    if (store->agreed_parts != parts) { /* the first one, or the state has grown; the same on all ranks */
         if (store->phase != TARN_CHECKPOINT_IDLE) status = tarn_checkpoint_end_round(store);
         if (store->writer) tarn_checkpoint_writer_wait(store->writer);
         tarn_checkpoint_poll(store);
         tarn_problem problem = {0};
         if (!status && !assign_parts(store, parts, &problem)) status = not_taken(store, request->step, &problem);
         status = tarn_agree(store->context, status, "taking a checkpoint in parts");
+        store->agreed_parts = status ? 0 : parts;
     }
     return status ? status : tarn_checkpoint_begin_round(store, request, begun);
 }

@@ -59,7 +59,9 @@ struct tarn_checkpoint_store {
 
     /* A checkpoint in parts. */
     tarn_checkpoint_phase phase;
+    int agreed_parts; /* every rank is ready for so many; `parts` may be another on a rank that had no memory */
     bool retry, retried, round_failed;
+    bool taken; /* this rank's snapshots are of the request; else there is nothing to write */
 
     /* The writer's while it is busy. */
     int parts; /* of the checkpoint: 1 one file, 0 none yet */

@@ -367,10 +367,8 @@ static void free_tracker(tarn_tracker *tracker)
 
 static tarn_status start_writer(tarn_tracker *tracker)
 {
-    /* Signals are for the thread that trains. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    tarn_block_signals(&before);
     int error = pthread_create(&tracker->writer, NULL, write_queue, tracker);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!error) return TARN_OK;

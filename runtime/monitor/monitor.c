@@ -153,8 +153,10 @@ static void talk(tarn_monitor *monitor)
                       : "the supervisor at port %s closed the connection without a word, so this rank ends: is "
                         "TARN_SUPERVISOR of another run, or of another version of Tarn?",
               channel->port);
+    /* From here on the context may be gone, should this thread have been too slow to be waited for. */
+    if (atomic_load(&monitor->ending)) return;
     double silent = monitor->clock - monitor->last_word, limit = tarn_monitor_hang_seconds(monitor->context);
-    if (!atomic_load(&monitor->ending) && silent > limit) {
+    if (silent > limit) {
         char where[TARN_MONITOR_LINE];
         tarn_monitor_describe(monitor, where, sizeof where);
         leave(monitor,

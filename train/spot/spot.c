@@ -173,10 +173,8 @@ static void start_watcher(tarn_spot *spot, const tarn_train_options *options)
     pthread_cond_init(&spot->wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&spot->lock, NULL);
-    /* Signals are the main thread's: the watcher inherits a mask that blocks them all. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    tarn_block_signals(&before);
     int failed = spot->session.http ? pthread_create(&spot->thread, NULL, watch, spot) : ENOMEM;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     spot->running = !failed;
