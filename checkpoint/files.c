@@ -1,5 +1,6 @@
 /* files.c - see files.h. */
 #include "checkpoint/files.h"
+#include "runtime/base/write.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -304,11 +305,7 @@ static bool copy_file(const char *from, const char *to)
             done = got == 0;
             break;
         }
-        for (ssize_t at = 0, put; done && at < got; at += put) {
-            put = write(out, buffer + at, (size_t)(got - at));
-            if (put < 0 && errno == EINTR) put = 0;
-            if (put < 0) done = false;
-        }
+        done = tarn_write_all(out, buffer, (size_t)got);
     }
     done = done && !fsync(out);
     int error = errno;

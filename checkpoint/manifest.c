@@ -1,6 +1,7 @@
 /* manifest.c - see manifest.h. */
 #include "checkpoint/manifest.h"
 #include "checkpoint/parts.h"
+#include "runtime/base/write.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -100,20 +101,13 @@ bool tarn_checkpoint_manifest_write(const tarn_checkpoint_manifest *manifest, co
                                     tarn_problem *problem)
 {
     char path[TARN_CHECKPOINT_PATH];
-    size_t length, put = 0;
+    size_t length;
     if (!tarn_checkpoint_path(path, directory, "MANIFEST"))
         return tarn_problem_set(problem, ENAMETOOLONG, "too long a name");
     char *text = print(manifest, &length);
     if (!text) return tarn_problem_set(problem, ENOMEM, "out of memory");
     int error = 0, file = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
-    if (file < 0) error = errno;
-    while (!error && put < length) {
-        ssize_t done = write(file, text + put, length - put);
-        if (done > 0)
-            put += (size_t)done;
-        else if (done == 0 || errno != EINTR)
-            error = done ? errno : EIO;
-    }
+    if (file < 0 || !tarn_write_all(file, text, length)) error = errno;
     if (!error && fsync(file)) error = errno;
     if (file >= 0 && close(file) && !error) error = errno;
     free(text);

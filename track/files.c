@@ -1,5 +1,6 @@
 /* files.c - whole files or none, whole lines or none. */
 #include "track/files.h"
+#include "runtime/base/write.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -42,18 +43,6 @@ int tarn_path_make_parents(const char *path)
     return 0;
 }
 
-static int write_all(int file, const char *data, size_t length)
-{
-    while (length) {
-        ssize_t done = write(file, data, length);
-        if (done < 0 && errno == EINTR) continue;
-        if (done < 0) return -1;
-        data += done;
-        length -= (size_t)done;
-    }
-    return 0;
-}
-
 /* Ends the making of a temporary file: renames it into place when all went well, else removes it. */
 static int settle(int file, int result, const char *temporary, const char *path)
 {
@@ -69,7 +58,7 @@ int tarn_file_put(const char *path, const char *temporary, const char *data, siz
 {
     int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (file < 0) return -1;
-    return settle(file, write_all(file, data, length), temporary, path);
+    return settle(file, tarn_write_all(file, data, length) ? 0 : -1, temporary, path);
 }
 
 int tarn_file_append(const char *path, const char *data, size_t length)
@@ -112,7 +101,7 @@ int tarn_file_put_copy(const char *path, const char *temporary, int from)
         ssize_t got = pread(from, buffer, 1 << 18, at);
         if (got < 0 && errno == EINTR) continue;
         if (got == 0) break;
-        result = got < 0 ? -1 : write_all(file, buffer, (size_t)got);
+        result = got < 0 || !tarn_write_all(file, buffer, (size_t)got) ? -1 : 0;
         at += got;
     }
     result = settle(file, result, temporary, path);

@@ -1,6 +1,7 @@
 /* status.c - see status.h. */
 #include "launch/supervisor/status.h"
 #include "runtime/base/context.h"
+#include "runtime/base/write.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -200,18 +201,6 @@ static cJSON *to_json(const tarn_run_status *status)
     return json;
 }
 
-static bool write_all(int file, const char *text)
-{
-    for (size_t left = strlen(text); left;) {
-        ssize_t put = write(file, text, left);
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return false;
-        text += put;
-        left -= (size_t)put;
-    }
-    return true;
-}
-
 static void sync_directory_of(const char *path)
 {
     char copy[4096];
@@ -233,8 +222,8 @@ void tarn_run_status_write(tarn_run_status *status)
     cJSON_Delete(json);
     unlink(temporary);
     int file = text ? open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644) : -1;
-    bool written = file >= 0 && !flock(file, LOCK_EX | LOCK_NB) && write_all(file, text) && write_all(file, "\n") &&
-                   !fsync(file) && !rename(temporary, status->path);
+    bool written = file >= 0 && !flock(file, LOCK_EX | LOCK_NB) && tarn_write_all(file, text, strlen(text)) &&
+                   tarn_write_all(file, "\n", 1) && !fsync(file) && !rename(temporary, status->path);
     int error = errno;
     cJSON_free(text);
     if (written) {

@@ -9,9 +9,11 @@
  * at once. Of large states only the beginning is written, so that the start is not held up. Later the time of the last
  * real checkpoint takes its place.
  */
+#include "checkpoint/parts.h"
+#include "runtime/base/sha256.h"
+#include "runtime/base/write.h"
 #include "train/spot/spot_internal.h"
 #include "train/trainer.h"
-#include "runtime/base/sha256.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,26 +27,6 @@
 /* The first steps allocate, load code and read data for the first time. */
 #define WARM_UP_STEPS 3
 
-static int64_t entry_bytes(const tarn_checkpoint_entry *entry)
-{
-    int64_t count = 1;
-    for (int d = 0; d < entry->ndim; d++) count *= entry->shape[d];
-    return count * (int64_t)tarn_dtype_size(entry->dtype);
-}
-
-static bool write_all(int file, const char *data, int64_t bytes)
-{
-    while (bytes > 0) {
-        ssize_t put = write(file, data, (size_t)bytes);
-        if (put < 0 && errno != EINTR) return false;
-        if (put > 0) {
-            data += put;
-            bytes -= put;
-        }
-    }
-    return true;
-}
-
 /* Hashes and writes the state up to PROBE_BYTES. */
 static bool write_state(const tarn_trainer *trainer, int file, int64_t *written, int64_t *total)
 {
@@ -54,12 +36,12 @@ static bool write_state(const tarn_trainer *trainer, int file, int64_t *written,
     *written = *total = 0;
     for (int i = 0; i < trainer->entry_count; i++) {
         const tarn_checkpoint_entry *entry = &trainer->entries[i];
-        int64_t bytes = entry_bytes(entry);
+        int64_t bytes = tarn_checkpoint_state_bytes(entry, 1);
         *total += bytes;
         if (bytes > PROBE_BYTES - *written) bytes = PROBE_BYTES - *written;
         if (!done || bytes <= 0) continue;
         tarn_sha256_update(sha, entry->data, (size_t)bytes);
-        done = write_all(file, entry->data, bytes);
+        done = tarn_write_all(file, entry->data, (size_t)bytes);
         *written += bytes;
     }
     int error = errno;
