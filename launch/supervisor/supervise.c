@@ -130,10 +130,11 @@ static bool take_signals(tarn_supervisor *s)
 static void host_command(const tarn_supervisor *s, bool last, char *out, size_t size)
 {
     const tarn_workspace *w = &s->workspace;
-    const char *old = s->status.earlier_workspace;
+    const char *old = s->status.earlier_workspace; /* from a file that others may write, and goes to a shell */
     int base = (int)(strlen(w->sessions) - strlen(w->name));
     size_t used = 0;
-    if (*old && strcmp(old, w->name) && !strchr(old, '/') && !strncmp(old, "tarn-run-", 9))
+    bool is_name = !strncmp(old, "tarn-run-", 9) && !old[strspn(old, "abcdefghijklmnopqrstuvwxyz0123456789-")];
+    if (is_name && strcmp(old, w->name))
         used = (size_t)snprintf(out, size, "rm -rf '%.*s%s'/*.* '/dev/shm/%s'/*.*; rmdir '%.*s%s' '/dev/shm/%s'; ",
                                 base, w->sessions, old, old, base, w->sessions, old, old);
     used += (size_t)snprintf(out + used, size - used, "rm -rf '%s'/*.* '/dev/shm/%s'/*.*; ", w->sessions, w->name);
