@@ -7,9 +7,9 @@
  *  - Options are structs that may be zero: a zero field means the documented default. NULL options mean all defaults.
  *  - The library never ends the process, with two exceptions: tarn_exit, when an error of this rank alone would leave
  *    other ranks waiting, aborts the whole job; and a rank of several, or one under a supervisor, that hangs or has
- * lost its supervisor is ended by the thread that watches it (docs/internals/watching.md), with a line on stderr. Else
- * it prints in two cases: tarn_exit writes the first error to stderr, and the default log writes warnings and errors
- *    there (tarn_set_log, TARN_LOG).
+ *    lost its supervisor is ended by the thread that watches it (docs/internals/watching.md), with a line on stderr.
+ *    Else it prints in two cases: tarn_exit writes the first error to stderr, and the default log writes warnings and
+ *    errors there (tarn_set_log, TARN_LOG).
  *  - Strings are UTF-8 and zero-terminated; sizes are in elements unless a name says bytes; times are in seconds.
  */
 #ifndef TARN_BASE_H
