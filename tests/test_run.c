@@ -389,6 +389,53 @@ Test(run, a_restart_of_a_run_from_scratch_resumes)
     free(output);
 }
 
+/* A long run in the folder `dir` of the test's folder, and a second one beside it. */
+static char *second_job(const char *first, const char *second)
+{
+    char *path = tarn_test_format("%s/text.txt", folder);
+    cr_assert(tarn_test_write_text(path, 300));
+    free(path);
+    path = tarn_test_format("%s/run.yaml", folder);
+    cr_assert(tarn_test_write(path, run_file, strlen(run_file)));
+    free(path);
+    char *text = tarn_test_format("%s train.steps=1000000 >first 2>&1 & P=$!\n"
+                                  "until ls dir/ckpt-* >/dev/null 2>&1; do sleep 0.05; done\n"
+                                  "B=$(date +%%s); %s train.steps=1000000; echo \"code $? of $P\"\n"
+                                  "echo \"seconds $(( $(date +%%s) - B ))\"\n"
+                                  "kill -TERM $P; wait $P; echo \"first $?\"",
+                                  first, second);
+    char *output = script(0, text);
+    free(text);
+    expect_text(output, "first 75");
+    expect_text(output, "code 2 of ");
+    return output;
+}
+
+#define TRAIN "$T train run.yaml --quiet checkpoint.dir=dir"
+
+Test(run, a_second_supervised_job_on_one_directory_refuses_at_once_and_names_the_first)
+{
+    char *output = second_job("$T run -n 2 -- " TRAIN, "$T run -n 2 -- " TRAIN);
+    const char *named = strstr(output, "another tarn run supervises this run: process "), *of = strstr(output, "of ");
+    cr_assert(named, "%s", output);
+    while (of && strncmp(of - 7, "code 2 of ", 10)) of = strstr(of + 1, "of ");
+    cr_assert(of, "%s", output);
+    cr_expect_eq(atol(named + strlen("another tarn run supervises this run: process ")), atol(of + 3), "%s", output);
+    cr_expect(!strstr(output, "starting again"), "%s", output);
+    free(output);
+}
+
+Test(run, a_supervised_job_beside_an_unsupervised_one_waits_a_while_and_refuses)
+{
+    char *output = second_job(TRAIN, "$T run -n 2 -- " TRAIN);
+    expect_text(output, "busy: ");
+    expect_text(output, "another run is writing to ");
+    expect_text(output, "waited 3");
+    const char *first = strstr(output, "busy: ");
+    cr_expect(first && !strstr(first + 1, "busy: "), "told once: %s", output);
+    free(output);
+}
+
 Test(run, a_wrong_run_file_is_told_once)
 {
     char *path = tarn_test_format("%s/run.yaml", folder);

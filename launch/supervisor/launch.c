@@ -465,6 +465,7 @@ tarn_outcome tarn_supervisor_launch(tarn_supervisor *s)
     outcome.apart = l.apart;
     outcome.resumed = s->hub.resumed;
     outcome.reached = s->hub.reached;
+    outcome.ended = tarn_seconds();
     read_spot_notice(s, tarn_seconds(), &outcome);
     tarn_workspace_sweep(&s->workspace);
     return outcome;

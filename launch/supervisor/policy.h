@@ -9,6 +9,8 @@
  *  5. A checkpoint is put aside only after errors or crashes of the program itself, three in a row from it without a
  *     step, when there is an older one; and not again before the run got further than ever, unless it is an older one.
  *     So putting aside ends, and kills from outside never cost a checkpoint.
+ *  6. A directory that another run holds is waited for, by the clock, for half a minute since it was first found held;
+ *     then the run ends with 2: two runs on one directory are what the user wrote.
  */
 #ifndef TARN_SUPERVISOR_POLICY_H
 #define TARN_SUPERVISOR_POLICY_H
@@ -33,6 +35,7 @@ typedef struct tarn_outcome {
     bool apart;               /* the ranks waited for each other, or never all joined */
     bool older_checkpoint;    /* there is one before that of `resumed` */
     int64_t resumed, reached; /* steps, -1 when none was told */
+    double ended;             /* tarn_seconds */
 } tarn_outcome;
 
 typedef struct tarn_policy {
@@ -46,7 +49,8 @@ typedef struct tarn_policy {
     /* kept from launch to launch */
     bool restarted;      /* the launch that ended was a restart */
     double backoff;      /* of the last failure, 0 after progress */
-    double busy_seconds; /* waited for another run's directory, in a row */
+    double busy_since;   /* when another run's directory was first found held, in a row; negative: it was not */
+    double busy_pause;   /* seconds before the last try of that row */
     int64_t failed_from; /* checkpoint the last failures resumed from, -1 none */
     int failures_from;
     int64_t put_aside, put_aside_highest; /* the last quarantine: its step and the highest step then; -1 none */
@@ -60,9 +64,12 @@ typedef struct tarn_decision {
     double delay;     /* seconds before the restart */
     bool failure;     /* counted as one */
     bool progress;    /* the launch got further than any before */
-    const char *word; /* "finished", "stopped", "refused", "stalled", "restarts", "preempted", "busy", "regrow",
-                         "failed" */
+    const char *word; /* "finished", "stopped", "refused", "stalled", "restarts", "preempted", "busy", "held",
+                         "regrow", "failed" */
 } tarn_decision;
+
+/* Seconds for which a directory that another run holds is waited for: a killed supervisor's ranks are gone by then. */
+extern const double tarn_policy_busy_limit;
 
 void tarn_policy_start(tarn_policy *policy, int max_restarts, int max_stalled, double first_backoff);
 tarn_decision tarn_policy_decide(tarn_policy *policy, const tarn_outcome *outcome);
