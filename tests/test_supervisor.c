@@ -658,6 +658,35 @@ Test(status, one_supervisor_has_it_and_the_next_inherits)
     free(folder);
 }
 
+/* In place of libc's, for this program alone. */
+static int syncs;
+int fsync(int file)
+{
+    (void)file;
+    syncs++;
+    return 0;
+}
+
+Test(status, the_disk_is_waited_for_only_at_the_end)
+{
+    char *folder = tarn_test_directory(), *path = tarn_test_format("%s/supervisor.json", folder), problem[2048];
+    tarn_run_status *status = calloc(1, sizeof *status);
+    tarn_run_status_start(status, NULL);
+    syncs = 0;
+    cr_assert_eq(tarn_run_status_claim(status, path, problem, sizeof problem), TARN_STATUS_CLAIMED, "%s", problem);
+    for (int i = 0; i < 5; i++) {
+        tarn_run_status_event(status, "start", -1, -1, "");
+        tarn_run_status_write(status);
+    }
+    cr_expect_eq(syncs, 0, "while ranks live nothing in the supervisor waits for a disk");
+    tarn_run_status_end(status);
+    cr_expect_eq(syncs, 2, "the file and its folder");
+    free(status);
+    tarn_test_remove(folder);
+    free(path);
+    free(folder);
+}
+
 Test(status, a_broken_file_is_replaced)
 {
     char *folder = tarn_test_directory(), *path = tarn_test_format("%s/supervisor.json", folder), problem[2048];
