@@ -161,6 +161,21 @@ Test(run, a_rank_that_never_joins_is_named)
     free(output);
 }
 
+Test(run, a_program_without_tarn_is_watched_by_its_exit_code_alone)
+{
+    static const char *const options[] = {"", "-n 2"};
+    for (int i = 0; i < 2; i++) {
+        char *text = tarn_test_format("exec $T run %s --start-timeout 1 -- sleep 4", options[i]);
+        char *output = script(0, text);
+        expect_text(output, "no rank speaks to the supervisor");
+        expect_text(output, "only by its exit code");
+        cr_expect(!strstr(output, "starting again"), "%s", output);
+        expect_nothing_left();
+        free(output);
+        free(text);
+    }
+}
+
 Test(run, mpirun_killed_or_stopped)
 {
     char *output = script(0, "$T run -n 2 --hang 3 -- $FAKE . 160 0.06 & P=$!\n"

@@ -28,6 +28,7 @@ typedef struct launch {
     bool stop_sent, signalled, regrow, looking;
     double stop_sent_at, collecting_until, done_at, gone_at;
     bool hung, apart;
+    bool unwatched; /* no rank speaks to the supervisor, and processes live */
     int hung_rank;
     char problem[TARN_HUB_MESSAGE]; /* of the hang */
     char claim_problem[TARN_HUB_MESSAGE];
@@ -350,6 +351,32 @@ static bool must_end(launch *l, double now)
     return s->request->start_limit > 0 && now - l->done_at > s->request->start_limit;
 }
 
+/* A program without Tarn: nobody joins until the start limit, and its processes are there. It is told once, and watched
+ * by its exit code alone. One that has spoken in an earlier launch hangs; so does a launcher of which no process is
+ * seen on this host. Who speaks after all gives the others as much time again. */
+static bool nobody_speaks(launch *l, double now)
+{
+    tarn_supervisor *s = l->s;
+    bool spoke = tarn_hub_known(&s->hub) > 0;
+    if (spoke && l->unwatched) {
+        l->unwatched = false;
+        l->started = now;
+    }
+    s->spoken = s->spoken || spoke;
+    double limit = s->request->start_limit;
+    if (spoke || l->unwatched || s->spoken || limit <= 0 || now - l->started <= limit) return l->unwatched;
+    if (tarn_signal_named(s->hub.token, 0) < (s->job.direct ? 1 : 2)) return false;
+    l->unwatched = true;
+    if (s->told_unwatched) return true;
+    s->told_unwatched = true;
+    char message[256];
+    snprintf(message, sizeof message,
+             "no rank speaks to the supervisor within %.0f s of the start: it is watched only by its exit code", limit);
+    tarn_supervisor_say("%s", message);
+    tarn_run_status_event(&s->status, "unwatched", -1, -1, message);
+    return true;
+}
+
 /* Time to kill the launch, and says why where nobody else has. */
 static bool must_die(launch *l, double now)
 {
@@ -380,6 +407,7 @@ static bool must_die(launch *l, double now)
         begin_collecting(l, now, "hang");
         return false;
     }
+    if (nobody_speaks(l, now)) return false;
     tarn_watch_limits limits = {.hang = hang,
                                 .start = s->request->start_limit,
                                 .step_seconds = tarn_hub_step_seconds(hub),

@@ -29,6 +29,7 @@ typedef struct tarn_supervisor {
     char place[8192];                  /* mpirun's --host argument */
     char why[TARN_HUB_MESSAGE + 1024]; /* how the last launch ended, a sentence without a full stop */
     int blamed;                        /* the rank `why` is about, -1 */
+    bool spoken, told_unwatched;       /* a rank has joined in some launch; none did, which is told once */
     bool held;                         /* another supervisor has the status file: why says who */
 } tarn_supervisor;
 
