@@ -239,6 +239,27 @@ Test(run, preempted_ranks_are_started_again_and_a_leaving_host_ends_the_run)
     free(output);
 }
 
+Test(run, what_would_come_again_is_not_tried_again)
+{
+    char *output = told(1, "-n 2", "40 0.005 failformat@0:0:*");
+    expect_text(output, "gave up: starting again would bring the same: ");
+    expect_text(output, "none of the 2 checkpoints can be read");
+    cr_expect(!strstr(output, "starting again;") && !strstr(output, "; starting again"), "%s", output);
+    expect_state("failed", 0);
+    free(output);
+    char *path = tarn_test_format("%s/text.txt", folder);
+    cr_assert(tarn_test_write_text(path, 30));
+    free(path);
+    output = script(1, "printf 'model: {kind: gpt, layers: 1, heads: 1, width: 8, context: 8}\n"
+                       "data: {kind: text, path: text.txt}\ntrain: {steps: 9}\ntrack: {store: null}\n' > run.yaml\n"
+                       "touch file; exec $T run -n 2 -- $T train run.yaml --quiet checkpoint.dir=file/x");
+    expect_text(output, "; starting again");
+    expect_text(output, "gave up: starting again would bring the same: ");
+    const char *once = strstr(output, "; starting again");
+    cr_expect(once && !strstr(once + 1, "; starting again"), "one more try: %s", output);
+    free(output);
+}
+
 Test(run, what_is_wrong_is_not_tried_again)
 {
     char *output = told(2, "-n 2", "40 0.005 failconfig@0");

@@ -152,6 +152,21 @@ Test(policy, a_program_that_never_begins_is_given_up_too)
     expect_end(ends(TARN_END_EXIT, 1, -1, -1), 1, "stalled");
 }
 
+Test(policy, what_the_same_files_bring_again_is_not_tried_again_before_any_step)
+{
+    tarn_outcome broken = {.end = TARN_END_EXIT, .number = 1, .resumed = -1, .reached = -1, .permanent = true};
+    expect_end(tarn_policy_decide(&policy, &broken), 1, "permanent");
+    start_policy();
+    tarn_outcome closed = {.end = TARN_END_EXIT, .number = 1, .resumed = -1, .reached = -1};
+    cr_expect_eq(tarn_policy_decide(&policy, &closed).action, TARN_RESTART, "once may be chance");
+    closed.told_again = true;
+    expect_end(tarn_policy_decide(&policy, &closed), 1, "permanent");
+    start_policy();
+    cr_expect_eq(ends(TARN_END_SIGNAL, SIGKILL, 0, 10).action, TARN_RESTART);
+    cr_expect_eq(tarn_policy_decide(&policy, &broken).action, TARN_RESTART, "the run has worked before");
+    cr_expect_eq(tarn_policy_decide(&policy, &closed).action, TARN_RESTART);
+}
+
 Test(policy, zero_stalled_never_ends)
 {
     policy.max_stalled = 0;

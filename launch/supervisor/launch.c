@@ -204,6 +204,21 @@ static int exit_code_of(const char *status)
     return !strcmp(status, "argument") || !strcmp(status, "shape") || !strcmp(status, "config") ? 2 : 1;
 }
 
+/* The same files and options bring it again. */
+static bool is_permanent(const char *status)
+{
+    return exit_code_of(status) == 2 || !strcmp(status, "format") || !strcmp(status, "unsupported");
+}
+
+/* A directory that cannot be written, a file that is not there: once may be a file system that was away. */
+static bool is_told_again(tarn_supervisor *s, const tarn_hub_rank *failed)
+{
+    bool opening = !strcmp(failed->status, "io") && s->hub.resumed < 0;
+    bool again = opening && !strcmp(s->last_failure, failed->message);
+    snprintf(s->last_failure, sizeof s->last_failure, "%s", opening ? failed->message : "");
+    return again;
+}
+
 /* When a host falls silent mpirun may notice first and end the ranks of the others: the silent ones, whose connections
  * still stand, are the cause, and not the first that went. */
 static bool say_who_is_silent(const tarn_hub *hub, char *out, size_t size)
@@ -303,6 +318,8 @@ static void judge(launch *l, bool killed, tarn_outcome *out)
         out->end = TARN_END_EXIT;
         snprintf(s->why, sizeof s->why, "rank %d on %s, step %" PRId64 ": %s (%s error, exit code %d)", number,
                  failed->host, failed->step, failed->message, failed->status, out->number);
+        out->permanent = is_permanent(failed->status);
+        out->told_again = is_told_again(s, failed);
         out->directory_busy = !strcmp(failed->status, "state") && strstr(failed->message, "another run is writing");
     }
 }

@@ -80,6 +80,7 @@ tarn_decision tarn_policy_decide(tarn_policy *policy, const tarn_outcome *outcom
     if (progress) policy->highest = outcome->reached;
     policy->restarted = true;
     if (exited && outcome->number == 0) return end(0, "finished");
+    policy->worked = policy->worked || made_a_step(outcome);
     bool refused = exited && outcome->number == WRONG && !made_a_step(outcome);
     if (refused) return end(WRONG, "refused");
     if (outcome->stop_asked || outcome->own_host_leaves) return end(STOPPED, "stopped");
@@ -87,6 +88,8 @@ tarn_decision tarn_policy_decide(tarn_policy *policy, const tarn_outcome *outcom
 
     if (outcome->directory_busy) return wait_for_directory(policy, outcome->ended);
     policy->busy_since = -1;
+
+    if (!policy->worked && (outcome->permanent || outcome->told_again)) return end(1, "permanent");
 
     bool preempted = exited && outcome->number == STOPPED;
     tarn_decision decision = {.action = TARN_RESTART,

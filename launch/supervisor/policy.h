@@ -4,6 +4,9 @@
  *  1. Finished is finished: exit 0, whatever was asked meanwhile.
  *  2. Once a stop was asked, nothing is started again: exit 75, the run can be resumed.
  *  3. What the user wrote is wrong (exit 2 before the first step) is told once and not tried again.
+ *     So are errors that the same files and options bring again (broken checkpoints, what is not supported), and an i/o
+ *     error on opening things that comes twice in the same words, as long as no launch has made a step: 1. After a
+ *     step anything may be the machine's fault, and is tried again.
  *  4. Progress is a step beyond the highest ever reached. It forgets stalled restarts and the back-off; without it
  *     every restart waits longer, up to a minute, and --max-stalled of them end the run.
  *  5. A checkpoint is put aside only after errors or crashes of the program itself, three in a row from it without a
@@ -32,6 +35,8 @@ typedef struct tarn_outcome {
     bool regrow_asked;        /* by the supervisor, to start with more ranks */
     bool own_host_leaves;     /* a spot notice names the supervisor's host */
     bool directory_busy;      /* another run still holds the checkpoint directory */
+    bool permanent;           /* a rank told an error that the same files and options bring again */
+    bool told_again;          /* an i/o error before any checkpoint was opened, word for word that of the last launch */
     bool apart;               /* the ranks waited for each other, or never all joined */
     bool older_checkpoint;    /* there is one before that of `resumed` */
     int64_t resumed, reached; /* steps, -1 when none was told */
@@ -47,6 +52,7 @@ typedef struct tarn_policy {
     int64_t highest; /* step ever reached, -1 before */
     int restarts, stalled;
     /* kept from launch to launch */
+    bool worked;         /* some launch made a step */
     bool restarted;      /* the launch that ended was a restart */
     double backoff;      /* of the last failure, 0 after progress */
     double busy_since;   /* when another run's directory was first found held, in a row; negative: it was not */
@@ -64,8 +70,8 @@ typedef struct tarn_decision {
     double delay;     /* seconds before the restart */
     bool failure;     /* counted as one */
     bool progress;    /* the launch got further than any before */
-    const char *word; /* "finished", "stopped", "refused", "stalled", "restarts", "preempted", "busy", "held",
-                         "regrow", "failed" */
+    const char *word; /* "finished", "stopped", "refused", "permanent", "stalled", "restarts", "preempted", "busy",
+                         "held", "regrow", "failed" */
 } tarn_decision;
 
 /* Seconds for which a directory that another run holds is waited for: a killed supervisor's ranks are gone by then. */

@@ -363,6 +363,8 @@ static int end_run(tarn_supervisor *s, const tarn_decision *decision, const tarn
     if (!strcmp(word, "finished")) return finish(s, 0, "finished", "the program finished");
     if (!strcmp(word, "refused"))
         return finish(s, WRONG, "failed", "not started again, since what was written is wrong: %s", s->why);
+    if (!strcmp(word, "permanent"))
+        return finish(s, 1, "failed", "gave up: starting again would bring the same: %s", s->why);
     if (!strcmp(word, "held")) return finish_held(s);
     if (!strcmp(word, "stopped")) {
         bool saved = outcome->end == TARN_END_EXIT && outcome->number == STOPPED;
