@@ -149,6 +149,18 @@ bool tarn_checkpoint_lock(int *lock, tarn_context *context, const char *director
     return true;
 }
 
+int tarn_checkpoint_try_lock(const char *directory)
+{
+    char path[TARN_CHECKPOINT_PATH];
+    errno = ENAMETOOLONG;
+    int file = tarn_checkpoint_path(path, directory, ".lock") ? open(path, O_RDWR | O_CLOEXEC) : -1;
+    if (file < 0 || !flock(file, LOCK_EX | LOCK_NB)) return file;
+    int error = errno;
+    close(file);
+    errno = error;
+    return -1;
+}
+
 void tarn_checkpoint_unlock(int lock)
 {
     /* The file stays: removing it could take away the one a next run has just locked. */

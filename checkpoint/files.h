@@ -30,6 +30,9 @@ bool tarn_checkpoint_make_directory(const char *directory, tarn_problem *problem
  * cannot be written is found now. *lock is a descriptor. */
 bool tarn_checkpoint_lock(int *lock, tarn_context *context, const char *directory, tarn_problem *problem);
 void tarn_checkpoint_unlock(int lock);
+/* For the supervisor: the lock of a directory, if it has one that nobody holds; waits for nothing and leaves the
+ * holder's name. A descriptor; -1 with errno EWOULDBLOCK when a run holds it, another errno when there is none. */
+int tarn_checkpoint_try_lock(const char *directory);
 void tarn_checkpoint_remove_temporaries(const char *directory);
 /* Removes a checkpoint, file or folder. A folder is given a temporary name first: nobody shall find half of one. */
 bool tarn_checkpoint_remove(const char *path);

@@ -4,9 +4,9 @@
  * usage: case_supervised DIRECTORY STEPS SECONDS_PER_STEP [EVENT ...]
  * The "training": a file DIRECTORY/step holds the steps done (rank 0 writes it at every step = a checkpoint). An event
  * is WHAT@STEP[:RANK[:LAUNCH]], done by that rank (default 0) at that step of that launch (default 1, * every):
- *   kill segv abort exit1 exit2 fail (tells `failed`, exit 1) failconfig (exit 2) stop (SIGSTOP itself) stuck (no
- *   progress) stopself (as a signal would: all exit 75) spot (all exit 75, naming this host) mute (never says hello)
- *   deaf (ignores stop) busy (fails as on a directory another run writes to) kidleft (leaves a child behind)
+ *   kill segv abort exit1 exit2 fail (tells `failed`, exit 1) failconfig (exit 2) failformat stop (SIGSTOP itself)
+ * stuck (no progress) stopself (as a signal would: all exit 75) spot (all exit 75, naming this host) mute (never says
+ * hello) deaf (ignores stop) busy (fails as on a directory another run writes to) kidleft (leaves a child behind)
  *   deadlock (all wait). DIRECTORY/launched says how each launch began.
  */
 #include "tests/support.h"
@@ -144,6 +144,10 @@ static void act(const char *what, long step)
     if (!strcmp(what, "exit2")) leave(2);
     if (!strcmp(what, "fail")) {
         tell("failed io the disk of step %ld cannot be read: look at the cable", step);
+        exit(1);
+    }
+    if (!strcmp(what, "failformat")) {
+        tell("failed format checkpoint.dir x: none of the 2 checkpoints can be read");
         exit(1);
     }
     if (!strcmp(what, "failconfig")) {

@@ -161,6 +161,21 @@ Test(run, a_rank_that_never_joins_is_named)
     free(output);
 }
 
+Test(run, a_program_without_tarn_is_watched_by_its_exit_code_alone)
+{
+    static const char *const options[] = {"", "-n 2"};
+    for (int i = 0; i < 2; i++) {
+        char *text = tarn_test_format("exec $T run %s --start-timeout 1 -- sleep 4", options[i]);
+        char *output = script(0, text);
+        expect_text(output, "no rank speaks to the supervisor");
+        expect_text(output, "only by its exit code");
+        cr_expect(!strstr(output, "starting again"), "%s", output);
+        expect_nothing_left();
+        free(output);
+        free(text);
+    }
+}
+
 Test(run, mpirun_killed_or_stopped)
 {
     char *output = script(0, "$T run -n 2 --hang 3 -- $FAKE . 160 0.06 & P=$!\n"
@@ -221,6 +236,27 @@ Test(run, preempted_ranks_are_started_again_and_a_leaving_host_ends_the_run)
     output = told(75, "-n 2", "80 0.005 spot@60:0 spot@60:1");
     expect_text(output, "stopped (spot aws host ");
     expect_state("stopped", 0);
+    free(output);
+}
+
+Test(run, what_would_come_again_is_not_tried_again)
+{
+    char *output = told(1, "-n 2", "40 0.005 failformat@0:0:*");
+    expect_text(output, "gave up: starting again would bring the same: ");
+    expect_text(output, "none of the 2 checkpoints can be read");
+    cr_expect(!strstr(output, "starting again;") && !strstr(output, "; starting again"), "%s", output);
+    expect_state("failed", 0);
+    free(output);
+    char *path = tarn_test_format("%s/text.txt", folder);
+    cr_assert(tarn_test_write_text(path, 30));
+    free(path);
+    output = script(1, "printf 'model: {kind: gpt, layers: 1, heads: 1, width: 8, context: 8}\n"
+                       "data: {kind: text, path: text.txt}\ntrain: {steps: 9}\ntrack: {store: null}\n' > run.yaml\n"
+                       "touch file; exec $T run -n 2 -- $T train run.yaml --quiet checkpoint.dir=file/x");
+    expect_text(output, "; starting again");
+    expect_text(output, "gave up: starting again would bring the same: ");
+    const char *once = strstr(output, "; starting again");
+    cr_expect(once && !strstr(once + 1, "; starting again"), "one more try: %s", output);
     free(output);
 }
 
@@ -386,6 +422,53 @@ Test(run, a_restart_of_a_run_from_scratch_resumes)
                              "until ls dir/ckpt-* >/dev/null 2>&1; do sleep 0.02; done\n"
                              "kill -KILL $(pgrep -P $(child $P) | tail -n 1); wait $P");
     expect_text(output, "resumed at step");
+    free(output);
+}
+
+/* A long run in the folder `dir` of the test's folder, and a second one beside it. */
+static char *second_job(const char *first, const char *second)
+{
+    char *path = tarn_test_format("%s/text.txt", folder);
+    cr_assert(tarn_test_write_text(path, 300));
+    free(path);
+    path = tarn_test_format("%s/run.yaml", folder);
+    cr_assert(tarn_test_write(path, run_file, strlen(run_file)));
+    free(path);
+    char *text = tarn_test_format("%s train.steps=1000000 >first 2>&1 & P=$!\n"
+                                  "until ls dir/ckpt-* >/dev/null 2>&1; do sleep 0.05; done\n"
+                                  "B=$(date +%%s); %s train.steps=1000000; echo \"code $? of $P\"\n"
+                                  "echo \"seconds $(( $(date +%%s) - B ))\"\n"
+                                  "kill -TERM $P; wait $P; echo \"first $?\"",
+                                  first, second);
+    char *output = script(0, text);
+    free(text);
+    expect_text(output, "first 75");
+    expect_text(output, "code 2 of ");
+    return output;
+}
+
+#define TRAIN "$T train run.yaml --quiet checkpoint.dir=dir"
+
+Test(run, a_second_supervised_job_on_one_directory_refuses_at_once_and_names_the_first)
+{
+    char *output = second_job("$T run -n 2 -- " TRAIN, "$T run -n 2 -- " TRAIN);
+    const char *named = strstr(output, "another tarn run supervises this run: process "), *of = strstr(output, "of ");
+    cr_assert(named, "%s", output);
+    while (of && strncmp(of - 7, "code 2 of ", 10)) of = strstr(of + 1, "of ");
+    cr_assert(of, "%s", output);
+    cr_expect_eq(atol(named + strlen("another tarn run supervises this run: process ")), atol(of + 3), "%s", output);
+    cr_expect(!strstr(output, "starting again"), "%s", output);
+    free(output);
+}
+
+Test(run, a_supervised_job_beside_an_unsupervised_one_waits_a_while_and_refuses)
+{
+    char *output = second_job(TRAIN, "$T run -n 2 -- " TRAIN);
+    expect_text(output, "busy: ");
+    expect_text(output, "another run is writing to ");
+    expect_text(output, "waited 3");
+    const char *first = strstr(output, "busy: ");
+    cr_expect(first && !strstr(first + 1, "busy: "), "told once: %s", output);
     free(output);
 }
 

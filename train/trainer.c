@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void resolve(tarn_train_options *options)
 {
@@ -177,12 +178,20 @@ static tarn_status make_parts(tarn_trainer *trainer)
     return status;
 }
 
-/* The supervisor counts the run's checkpoints there. */
+/* The supervisor counts the run's checkpoints there, and keeps its status file there: told before the directory's lock
+ * is tried, so that a second supervisor finds the first one's status file and refuses instead of waiting. The directory
+ * may not exist yet. */
 static void tell_directory(const tarn_trainer *trainer)
 {
-    char path[PATH_MAX];
-    if (tarn_rank(trainer->context) == 0 && realpath(trainer->options.checkpoint_directory, path))
+    const char *directory = trainer->options.checkpoint_directory;
+    char path[PATH_MAX], here[PATH_MAX];
+    if (tarn_rank(trainer->context) != 0) return;
+    if (realpath(directory, path))
         tarn_monitor_tell(trainer->context, "directory %s", path);
+    else if (directory[0] == '/')
+        tarn_monitor_tell(trainer->context, "directory %s", directory);
+    else if (getcwd(here, sizeof here))
+        tarn_monitor_tell(trainer->context, "directory %s/%s", here, directory);
 }
 
 static tarn_status open_records(tarn_trainer *trainer)
@@ -192,11 +201,11 @@ static tarn_status open_records(tarn_trainer *trainer)
     tarn_status status =
         tarn_agree(trainer->context, tarn_trainer_make_fingerprint(trainer), "describing the options and data");
     if (!status) status = tarn_trainer_compare_ranks(trainer);
+    if (!status && options->checkpoint_directory) tell_directory(trainer);
     if (!status && options->checkpoint_directory)
         status = tarn_checkpoint_store_open(&trainer->store, trainer->context, options->checkpoint_directory,
                                             options->checkpoint_keep);
     if (trainer->store) tarn_checkpoint_store_set_parts(trainer->store, options->checkpoint_parts);
-    if (!status && trainer->store) tell_directory(trainer);
     if (!status && trainer->store && !options->checkpoint_unshared)
         status = tarn_checkpoint_check_shared(trainer->context, options->checkpoint_directory);
     tarn_monitor_enter(trainer->context, "loading a checkpoint");

@@ -28,6 +28,7 @@ typedef struct launch {
     bool stop_sent, signalled, regrow, looking;
     double stop_sent_at, collecting_until, done_at, gone_at;
     bool hung, apart;
+    bool unwatched; /* no rank speaks to the supervisor, and processes live */
     int hung_rank;
     char problem[TARN_HUB_MESSAGE]; /* of the hang */
     char claim_problem[TARN_HUB_MESSAGE];
@@ -203,6 +204,21 @@ static int exit_code_of(const char *status)
     return !strcmp(status, "argument") || !strcmp(status, "shape") || !strcmp(status, "config") ? 2 : 1;
 }
 
+/* The same files and options bring it again. */
+static bool is_permanent(const char *status)
+{
+    return exit_code_of(status) == 2 || !strcmp(status, "format") || !strcmp(status, "unsupported");
+}
+
+/* A directory that cannot be written, a file that is not there: once may be a file system that was away. */
+static bool is_told_again(tarn_supervisor *s, const tarn_hub_rank *failed)
+{
+    bool opening = !strcmp(failed->status, "io") && s->hub.resumed < 0;
+    bool again = opening && !strcmp(s->last_failure, failed->message);
+    snprintf(s->last_failure, sizeof s->last_failure, "%s", opening ? failed->message : "");
+    return again;
+}
+
 /* When a host falls silent mpirun may notice first and end the ranks of the others: the silent ones, whose connections
  * still stand, are the cause, and not the first that went. */
 static bool say_who_is_silent(const tarn_hub *hub, char *out, size_t size)
@@ -302,6 +318,8 @@ static void judge(launch *l, bool killed, tarn_outcome *out)
         out->end = TARN_END_EXIT;
         snprintf(s->why, sizeof s->why, "rank %d on %s, step %" PRId64 ": %s (%s error, exit code %d)", number,
                  failed->host, failed->step, failed->message, failed->status, out->number);
+        out->permanent = is_permanent(failed->status);
+        out->told_again = is_told_again(s, failed);
         out->directory_busy = !strcmp(failed->status, "state") && strstr(failed->message, "another run is writing");
     }
 }
@@ -350,6 +368,32 @@ static bool must_end(launch *l, double now)
     return s->request->start_limit > 0 && now - l->done_at > s->request->start_limit;
 }
 
+/* A program without Tarn: nobody joins until the start limit, and its processes are there. It is told once, and watched
+ * by its exit code alone. One that has spoken in an earlier launch hangs; so does a launcher of which no process is
+ * seen on this host. Who speaks after all gives the others as much time again. */
+static bool nobody_speaks(launch *l, double now)
+{
+    tarn_supervisor *s = l->s;
+    bool spoke = tarn_hub_known(&s->hub) > 0;
+    if (spoke && l->unwatched) {
+        l->unwatched = false;
+        l->started = now;
+    }
+    s->spoken = s->spoken || spoke;
+    double limit = s->request->start_limit;
+    if (spoke || l->unwatched || s->spoken || limit <= 0 || now - l->started <= limit) return l->unwatched;
+    if (tarn_signal_named(s->hub.token, 0) < (s->job.direct ? 1 : 2)) return false;
+    l->unwatched = true;
+    if (s->told_unwatched) return true;
+    s->told_unwatched = true;
+    char message[256];
+    snprintf(message, sizeof message,
+             "no rank speaks to the supervisor within %.0f s of the start: it is watched only by its exit code", limit);
+    tarn_supervisor_say("%s", message);
+    tarn_run_status_event(&s->status, "unwatched", -1, -1, message);
+    return true;
+}
+
 /* Time to kill the launch, and says why where nobody else has. */
 static bool must_die(launch *l, double now)
 {
@@ -380,6 +424,7 @@ static bool must_die(launch *l, double now)
         begin_collecting(l, now, "hang");
         return false;
     }
+    if (nobody_speaks(l, now)) return false;
     tarn_watch_limits limits = {.hang = hang,
                                 .start = s->request->start_limit,
                                 .step_seconds = tarn_hub_step_seconds(hub),
@@ -465,6 +510,7 @@ tarn_outcome tarn_supervisor_launch(tarn_supervisor *s)
     outcome.apart = l.apart;
     outcome.resumed = s->hub.resumed;
     outcome.reached = s->hub.reached;
+    outcome.ended = tarn_seconds();
     read_spot_notice(s, tarn_seconds(), &outcome);
     tarn_workspace_sweep(&s->workspace);
     return outcome;

@@ -3,7 +3,8 @@
 
 #include <signal.h>
 
-static const double MOST_BACKOFF = 60, BUSY_PAUSE = 0.5, BUSY_LIMIT = 30;
+static const double MOST_BACKOFF = 60, BUSY_PAUSE = 1, MOST_BUSY_PAUSE = 4;
+const double tarn_policy_busy_limit = 30;
 enum { QUARANTINE_AFTER = 3, STOPPED = 75, WRONG = 2 };
 
 void tarn_policy_start(tarn_policy *policy, int max_restarts, int max_stalled, double first_backoff)
@@ -12,6 +13,7 @@ void tarn_policy_start(tarn_policy *policy, int max_restarts, int max_stalled, d
                             .max_stalled = max_stalled,
                             .first_backoff = first_backoff,
                             .highest = -1,
+                            .busy_since = -1,
                             .failed_from = -1,
                             .put_aside = -1,
                             .put_aside_highest = -1};
@@ -58,6 +60,19 @@ static tarn_decision end(int code, const char *word)
     return (tarn_decision){.action = TARN_END_RUN, .exit_code = code, .word = word};
 }
 
+/* 1, 2, 4, 4... seconds between the tries, and none after the limit. */
+static tarn_decision wait_for_directory(tarn_policy *policy, double now)
+{
+    bool first = policy->busy_since < 0;
+    if (first) policy->busy_since = now;
+    double left = policy->busy_since + tarn_policy_busy_limit - now;
+    if (left <= 0) return end(WRONG, "held");
+    policy->busy_pause = first ? BUSY_PAUSE : 2 * policy->busy_pause;
+    if (policy->busy_pause > MOST_BUSY_PAUSE) policy->busy_pause = MOST_BUSY_PAUSE;
+    return (tarn_decision){
+        .action = TARN_RESTART, .delay = policy->busy_pause < left ? policy->busy_pause : left, .word = "busy"};
+}
+
 tarn_decision tarn_policy_decide(tarn_policy *policy, const tarn_outcome *outcome)
 {
     bool was_restart = policy->restarted, exited = outcome->end == TARN_END_EXIT;
@@ -65,16 +80,16 @@ tarn_decision tarn_policy_decide(tarn_policy *policy, const tarn_outcome *outcom
     if (progress) policy->highest = outcome->reached;
     policy->restarted = true;
     if (exited && outcome->number == 0) return end(0, "finished");
+    policy->worked = policy->worked || made_a_step(outcome);
     bool refused = exited && outcome->number == WRONG && !made_a_step(outcome);
     if (refused) return end(WRONG, "refused");
     if (outcome->stop_asked || outcome->own_host_leaves) return end(STOPPED, "stopped");
     if (outcome->regrow_asked) return (tarn_decision){.action = TARN_RESTART, .progress = progress, .word = "regrow"};
 
-    if (outcome->directory_busy && policy->busy_seconds < BUSY_LIMIT) {
-        policy->busy_seconds += BUSY_PAUSE;
-        return (tarn_decision){.action = TARN_RESTART, .delay = BUSY_PAUSE, .word = "busy"};
-    }
-    policy->busy_seconds = 0;
+    if (outcome->directory_busy) return wait_for_directory(policy, outcome->ended);
+    policy->busy_since = -1;
+
+    if (!policy->worked && (outcome->permanent || outcome->told_again)) return end(1, "permanent");
 
     bool preempted = exited && outcome->number == STOPPED;
     tarn_decision decision = {.action = TARN_RESTART,

@@ -211,7 +211,7 @@ static void sync_directory_of(const char *path)
     close(directory);
 }
 
-void tarn_run_status_write(tarn_run_status *status)
+static void replace_file(tarn_run_status *status, bool durable)
 {
     if (!status->path[0]) return;
     status->written = tarn_seconds();
@@ -223,11 +223,11 @@ void tarn_run_status_write(tarn_run_status *status)
     unlink(temporary);
     int file = text ? open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644) : -1;
     bool written = file >= 0 && !flock(file, LOCK_EX | LOCK_NB) && tarn_write_all(file, text, strlen(text)) &&
-                   tarn_write_all(file, "\n", 1) && !fsync(file) && !rename(temporary, status->path);
+                   tarn_write_all(file, "\n", 1) && (!durable || !fsync(file)) && !rename(temporary, status->path);
     int error = errno;
     cJSON_free(text);
     if (written) {
-        sync_directory_of(status->path);
+        if (durable) sync_directory_of(status->path);
         if (status->lock >= 0) close(status->lock);
         status->lock = file;
         return;
@@ -240,9 +240,14 @@ void tarn_run_status_write(tarn_run_status *status)
     status->complained = true;
 }
 
+void tarn_run_status_write(tarn_run_status *status)
+{
+    replace_file(status, false);
+}
+
 void tarn_run_status_end(tarn_run_status *status)
 {
-    tarn_run_status_write(status);
+    replace_file(status, true);
     if (status->lock >= 0) close(status->lock);
     status->lock = -1;
 }

@@ -5,7 +5,9 @@
  * rank, step, message.
  *
  * Invariants
- *  1. The file is whole at any moment: temporary file, fsync, rename.
+ *  1. The file is whole at any moment for who reads it: temporary file, rename. It is synced to the disk only at the
+ *     end: fsync may take minutes on a busy disk, and the thread that writes is the one that answers the ranks. After
+ *     a loss of power the file may be an older one or none, which costs only what is told.
  *  2. One supervisor has it: it holds a lock on the file itself, handed on from each file to the one that replaces it.
  *     The lock ends with the supervisor, however it ends.
  *  3. A file that cannot be written is told once and costs nothing else.
@@ -52,9 +54,9 @@ void tarn_run_status_start(tarn_run_status *status, char *const *program);
 tarn_status_claim tarn_run_status_claim(tarn_run_status *status, const char *path, char *problem, size_t size);
 /* Adds an event (the oldest one goes) without writing. */
 void tarn_run_status_event(tarn_run_status *status, const char *what, int rank, int64_t step, const char *message);
-/* Writes the file when its path is known. */
+/* Writes the file when its path is known; never waits for the disk. */
 void tarn_run_status_write(tarn_run_status *status);
-/* Writes it a last time and gives it up. */
+/* Writes it a last time, durably, and gives it up: only when no rank lives. */
 void tarn_run_status_end(tarn_run_status *status);
 
 #endif

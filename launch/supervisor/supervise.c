@@ -336,12 +336,37 @@ static int finish(tarn_supervisor *s, int code, const char *state, const char *f
     return code;
 }
 
+static int finish_held(tarn_supervisor *s)
+{
+    return finish(s, WRONG, "failed", "waited %.0f s for the checkpoint directory: %s",
+                  tarn_seconds() - s->policy.busy_since, s->why);
+}
+
+/* Another run holds the directory: usually ranks of a killed supervisor, which die within moments. Tried again when its
+ * lock is free, so that nothing is started in vain; where locks of other hosts cannot be seen, after the pause. False:
+ * stopped, or it is held to the end of the limit. */
+static bool wait_for_directory(tarn_supervisor *s, double pause)
+{
+    if (!wait_for(s, pause)) return false;
+    while (tarn_seconds() - s->policy.busy_since < tarn_policy_busy_limit) {
+        int lock = s->hub.directory[0] ? tarn_checkpoint_try_lock(s->hub.directory) : -1;
+        bool held = lock < 0 && errno == EWOULDBLOCK && s->hub.directory[0];
+        tarn_checkpoint_unlock(lock);
+        if (!held) return true;
+        if (!wait_for(s, 0.25)) return false;
+    }
+    return false;
+}
+
 static int end_run(tarn_supervisor *s, const tarn_decision *decision, const tarn_outcome *outcome)
 {
     const char *word = decision->word;
     if (!strcmp(word, "finished")) return finish(s, 0, "finished", "the program finished");
     if (!strcmp(word, "refused"))
         return finish(s, WRONG, "failed", "not started again, since what was written is wrong: %s", s->why);
+    if (!strcmp(word, "permanent"))
+        return finish(s, 1, "failed", "gave up: starting again would bring the same: %s", s->why);
+    if (!strcmp(word, "held")) return finish_held(s);
     if (!strcmp(word, "stopped")) {
         bool saved = outcome->end == TARN_END_EXIT && outcome->number == STOPPED;
         const char *cause = s->stop_asked ? s->stop_signal : s->hub.stopping;
@@ -372,15 +397,23 @@ static int run(tarn_supervisor *s)
         if (decision.action == TARN_END_RUN) return end_run(s, &decision, &outcome);
         const char *reason =
             s->hub.stopping[0] && outcome.end == TARN_END_EXIT && outcome.number == STOPPED ? s->hub.stopping : s->why;
-        tarn_run_status_event(&s->status, decision.word, s->blamed, outcome.reached, reason);
+        bool busy = !strcmp(decision.word, "busy");
+        bool told = busy && s->policy.busy_since < outcome.ended; /* one line for the whole wait */
+        if (!told) tarn_run_status_event(&s->status, decision.word, s->blamed, outcome.reached, reason);
         if (decision.action == TARN_QUARANTINE_AND_RESTART) put_aside(s, outcome.resumed);
-        if (decision.delay >= 1)
+        if (busy && !told)
+            tarn_supervisor_say("busy: %s; waiting for it, %.0f s at most", reason, tarn_policy_busy_limit);
+        else if (busy)
+            ;
+        else if (decision.delay >= 1)
             tarn_supervisor_say("%s: %s; starting again in %.0f s", decision.word, reason, decision.delay);
         else
             tarn_supervisor_say("%s: %s; starting again", decision.word, reason);
         leave_one_out(s, &outcome);
         tarn_supervisor_tell(s, "restarting");
-        if (!wait_for(s, decision.delay))
+        bool waited = busy ? wait_for_directory(s, decision.delay) : wait_for(s, decision.delay);
+        if (!waited && !s->stop_asked) return finish_held(s);
+        if (!waited)
             return finish(s, STOPPED, "stopped",
                           "stopped (%s) between two launches; start again with the same command "
                           "to go on",

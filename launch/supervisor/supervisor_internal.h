@@ -26,10 +26,12 @@ typedef struct tarn_supervisor {
     bool stop_asked, kill_asked; /* by signals to the supervisor */
     double stop_asked_at;
     char stop_signal[32];
-    char place[8192];                  /* mpirun's --host argument */
-    char why[TARN_HUB_MESSAGE + 1024]; /* how the last launch ended, a sentence without a full stop */
-    int blamed;                        /* the rank `why` is about, -1 */
-    bool held;                         /* another supervisor has the status file: why says who */
+    char place[8192];                    /* mpirun's --host argument */
+    char why[TARN_HUB_MESSAGE + 1024];   /* how the last launch ended, a sentence without a full stop */
+    char last_failure[TARN_HUB_MESSAGE]; /* an i/o error of the last launch before it opened a checkpoint, "" */
+    int blamed;                          /* the rank `why` is about, -1 */
+    bool spoken, told_unwatched;         /* a rank has joined in some launch; none did, which is told once */
+    bool held;                           /* another supervisor has the status file: why says who */
 } tarn_supervisor;
 
 /* "tarn run: ..." on stderr. */

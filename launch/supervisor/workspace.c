@@ -42,7 +42,7 @@ bool tarn_process_names(long pid, const char *text)
     return found;
 }
 
-int tarn_kill_named(const char *text)
+int tarn_signal_named(const char *text, int signal)
 {
     DIR *processes = opendir("/proc");
     int count = 0;
@@ -51,10 +51,15 @@ int tarn_kill_named(const char *text)
         long pid = strtol(entry->d_name, &end, 10);
         if (*end || pid <= 1 || pid == (long)getpid() || !tarn_process_names(pid, text)) continue;
         count++;
-        kill((pid_t)pid, SIGKILL);
+        kill((pid_t)pid, signal);
     }
     if (processes) closedir(processes);
     return count;
+}
+
+int tarn_kill_named(const char *text)
+{
+    return tarn_signal_named(text, SIGKILL);
 }
 
 /* ---- folders -----------------------------------------------------------------------------------------------------

@@ -28,8 +28,10 @@ bool tarn_workspace_open(tarn_workspace *workspace, const char **what);
 void tarn_workspace_sweep(tarn_workspace *workspace);
 void tarn_workspace_close(tarn_workspace *workspace);
 
-/* Sends SIGKILL to every process of this host whose environment holds `text`; returns how many there are (zombies are
- * none). Never to itself. */
+/* Sends a signal (0: none, they are counted) to every process of this host whose environment holds `text`; returns how
+ * many there are (zombies are none). Never to itself. */
+int tarn_signal_named(const char *text, int signal);
+/* The same with SIGKILL. */
 int tarn_kill_named(const char *text);
 /* Whether the environment of a process holds the text. */
 bool tarn_process_names(long pid, const char *text);
