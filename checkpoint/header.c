@@ -22,6 +22,7 @@ bool tarn_problem_set(tarn_problem *problem, int error_number, const char *forma
     va_list arguments;
     va_start(arguments, format);
     problem->error_number = error_number;
+    problem->newer = false;
     vsnprintf(problem->text, sizeof problem->text, format, arguments);
     va_end(arguments);
     return false;
@@ -70,11 +71,14 @@ bool tarn_checkpoint_header_decode(tarn_checkpoint_header *header, const uint8_t
     uint64_t version = get(block + AT_VERSION, 4);
     /* A later version may lay out its block in another way, sum included: the version is told before the sum is judged.
      */
-    if (version > TARN_CHECKPOINT_VERSION)
-        return tarn_problem_set(
-            problem, 0, "it says it is of format version %" PRIu64 ", and this Tarn (%s) reads up to version %d%s",
-            version, TARN_VERSION_STRING, TARN_CHECKPOINT_VERSION,
-            intact ? ": read it with a newer Tarn" : "; its header may be damaged too");
+    if (version > TARN_CHECKPOINT_VERSION) {
+        tarn_problem_set(problem, 0,
+                         "it says it is of format version %" PRIu64 ", and this Tarn (%s) reads up to version %d%s",
+                         version, TARN_VERSION_STRING, TARN_CHECKPOINT_VERSION,
+                         intact ? ": read it with a newer Tarn" : "; its header may be damaged too");
+        problem->newer = intact;
+        return false;
+    }
     if (!intact) return tarn_problem_set(problem, 0, "its header is damaged (SHA-256 of the header differs)");
     header->step = (int64_t)get(block + AT_STEP, 8);
     header->image_bytes = (int64_t)get(block + AT_IMAGE_BYTES, 8);

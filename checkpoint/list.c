@@ -36,6 +36,7 @@ tarn_status tarn_checkpoint_list(tarn_context *context, const char *directory, b
         strcpy(info->path, found->path);
         info->step = steps[i];
         info->bytes = found->bytes;
+        info->newer = !info->valid && problem.newer;
         if (!info->valid)
             snprintf(info->problem, sizeof info->problem, "%s", problem.text);
         else if (verify || !found->parts)

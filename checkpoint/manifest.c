@@ -147,6 +147,16 @@ static bool damaged(tarn_problem *problem)
     return tarn_problem_set(problem, 0, "its MANIFEST is damaged");
 }
 
+/* Whether the last line is the sum of all lines before it, whatever these say. */
+static bool ends_with_sum(const char *text, size_t length)
+{
+    enum { LINE = sizeof "sha256 \n" - 1 + 2 * TARN_SHA256_BYTES };
+    char hex[2 * TARN_SHA256_BYTES + 1], line[LINE + 1];
+    if (length < LINE || !sum_of(text, length - LINE, hex)) return false;
+    snprintf(line, sizeof line, "sha256 %s\n", hex);
+    return !memcmp(text + length - LINE, line, LINE);
+}
+
 /* Printing what was read must give the same bytes again: whatever this does not look at could be anything else. */
 static bool parse(tarn_checkpoint_manifest *manifest, const char *text, size_t length, tarn_problem *problem)
 {
@@ -155,11 +165,15 @@ static bool parse(tarn_checkpoint_manifest *manifest, const char *text, size_t l
     if (strncmp(text, first_line, sizeof first_line - 1) ||
         sscanf(text + sizeof first_line - 1, "%d\nstep %" SCNd64 "\nparts %d\n%n", &version, &step, &parts, &used) < 3)
         return damaged(problem);
-    if (version > TARN_CHECKPOINT_MANIFEST_VERSION)
-        return tarn_problem_set(problem, 0,
-                                "its MANIFEST says it is of format version %d, and this Tarn (%s) reads up to version "
-                                "%d: read it with a newer Tarn",
-                                version, TARN_VERSION_STRING, TARN_CHECKPOINT_MANIFEST_VERSION);
+    if (version > TARN_CHECKPOINT_MANIFEST_VERSION) {
+        bool intact = ends_with_sum(text, length);
+        tarn_problem_set(problem, 0,
+                         "its MANIFEST says it is of format version %d, and this Tarn (%s) reads up to version %d%s",
+                         version, TARN_VERSION_STRING, TARN_CHECKPOINT_MANIFEST_VERSION,
+                         intact ? ": read it with a newer Tarn" : "; it may be damaged too");
+        problem->newer = intact;
+        return false;
+    }
     if (parts < 1 || parts > TARN_CHECKPOINT_MOST_PARTS || !used) return damaged(problem);
     if (!tarn_checkpoint_manifest_create(manifest, step, parts, problem)) return false;
     const char *at = text + sizeof first_line - 1 + used;

@@ -85,8 +85,11 @@ static bool verify_part(const tarn_checkpoint_manifest *manifest, int index, con
     tarn_problem wrong;
     if (!tarn_checkpoint_part_path(part->path, folder, index))
         return tarn_problem_set(problem, ENAMETOOLONG, "too long a name");
-    if (!verify_file(part, contents, &wrong))
-        return tarn_problem_set(problem, wrong.error_number, "part-%03d.h5: %.400s", index, wrong.text);
+    if (!verify_file(part, contents, &wrong)) {
+        tarn_problem_set(problem, wrong.error_number, "part-%03d.h5: %.400s", index, wrong.text);
+        problem->newer = wrong.newer;
+        return false;
+    }
     if (part->bytes != manifest->bytes[index] || part->header.step != manifest->step ||
         memcmp(part->header.block_digest, manifest->blocks[index], TARN_SHA256_BYTES))
         return tarn_problem_set(problem, 0, "part-%03d.h5 is not the one its MANIFEST was written for", index);
@@ -194,6 +197,18 @@ static void add_to_list(char *list, size_t size, const char *path, const tarn_pr
     if (used + 6 < size) strcpy(list + used, "\n  ...");
 }
 
+/* What to do when none of `count` can be used, `newer` of which nothing but the age of this Tarn is wrong with. */
+static const char *remedy(int count, int newer)
+{
+    if (newer == count)
+        return "Use a newer Tarn, or another directory; a training leaves them unused with --from-scratch "
+               "(from_scratch in C).";
+    if (newer)
+        return "Use a newer Tarn, put back a good copy, or, to train without them, start over with --from-scratch "
+               "(from_scratch in C).";
+    return "Put back a good copy, or, to train without them, start over with --from-scratch (from_scratch in C).";
+}
+
 static bool verify_alone(void *user, tarn_checkpoint_found *found, int64_t step, tarn_problem *problem)
 {
     (void)user, (void)step;
@@ -212,7 +227,7 @@ tarn_status tarn_checkpoint_open_newest_by(tarn_checkpoint_reader **reader, tarn
 {
     *reader = NULL;
     int64_t *steps;
-    int count;
+    int count, newer = 0;
     tarn_problem problem;
     if (!tarn_checkpoint_scan(&steps, &count, directory, &problem))
         return tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "checkpoint: %s", problem.text);
@@ -234,13 +249,13 @@ tarn_status tarn_checkpoint_open_newest_by(tarn_checkpoint_reader **reader, tarn
         }
         tarn_log(context, TARN_LOG_WARN, "checkpoint: %s is not used: %s", found->path, problem.text);
         add_to_list(broken, sizeof broken, found->path, &problem);
+        newer += problem.newer;
     }
     free(steps);
     if (!count) return TARN_OK;
     return tarn_fail(context, TARN_ERROR_FORMAT, TARN_HERE,
-                     "checkpoint: none of the %d checkpoint%s in %s can be used:%s\nPut back a good copy, or move them "
-                     "away to start over.",
-                     count, count == 1 ? "" : "s", directory, broken);
+                     "checkpoint: none of the %d checkpoint%s in %s can be used:%s\n%s", count, count == 1 ? "" : "s",
+                     directory, broken, remedy(count, newer));
 }
 
 tarn_status tarn_checkpoint_open_path(tarn_checkpoint_reader **reader, tarn_checkpoint_found *found,

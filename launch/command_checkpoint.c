@@ -19,11 +19,11 @@ static void usage(FILE *out)
 {
     fputs(
         "usage: tarn checkpoint ls|show|verify|digest DIR\n\n"
-        "  ls      the checkpoints of DIR, newest first: step, bytes, whether it is valid, name; then the best one, "
-        "and\n"
-        "          those that no run loads by itself (quarantined-..., superseded-...)\n"
+        "  ls      the checkpoints of DIR, newest first: step, bytes, whether it is valid (yes, no, or newer: a later\n"
+        "          Tarn reads it), name; then the best one, and those that no run loads by itself\n"
+        "          (quarantined-..., superseded-...)\n"
         "  show    step, digest, texts (the run's configuration) and arrays of the newest valid one\n"
-        "  verify  reads every checkpoint whole; exit code 1 when one is broken\n"
+        "  verify  reads every checkpoint whole; exit code 1 when one cannot be used: broken, or newer\n"
         "  digest  SHA-256 of the training state (parameters, moments, step) of the newest valid one:\n"
         "          two runs that print the same are in the same state, bit for bit\n\n"
         "DIR is a directory of checkpoints (checkpoint.dir); all but ls also take one of them, such as DIR/best.h5.\n",
@@ -48,6 +48,7 @@ static bool look_at(tarn_checkpoint_info *info, const char *path)
     strcpy(info->path, path);
     info->valid = tarn_checkpoint_open_verified(&file, &found, true, &problem);
     tarn_checkpoint_reader_close(file);
+    info->newer = !info->valid && problem.newer;
     info->bytes = found.bytes;
     info->step = found.header.step;
     if (info->valid)
@@ -105,6 +106,11 @@ static tarn_status collect(tarn_context *context, const char *path, bool aside, 
     return status;
 }
 
+static const char *validity(const tarn_checkpoint_info *info)
+{
+    return info->valid ? "yes" : info->newer ? "newer" : "no";
+}
+
 static tarn_status list(tarn_context *context, const char *path)
 {
     tarn_checkpoint_info *infos;
@@ -115,7 +121,7 @@ static tarn_status list(tarn_context *context, const char *path)
     for (int i = 0; !status && i < count; i++) {
         char step[24] = "-";
         if (infos[i].valid || infos[i].step) snprintf(step, sizeof step, "%" PRId64, infos[i].step);
-        printf("%12s  %14" PRId64 "  %-5s  %s%s%s\n", step, infos[i].bytes, infos[i].valid ? "yes" : "no",
+        printf("%12s  %14" PRId64 "  %-5s  %s%s%s\n", step, infos[i].bytes, validity(&infos[i]),
                base_name(infos[i].path), infos[i].valid ? "" : ": ", infos[i].problem);
     }
     free(infos);
@@ -125,7 +131,7 @@ static tarn_status list(tarn_context *context, const char *path)
 static tarn_status verify(tarn_context *context, const char *path)
 {
     tarn_checkpoint_info *infos;
-    int count, broken = 0, first = 0;
+    int count, broken = 0 /* or newer: neither can be used */, first = 0;
     tarn_status status = collect(context, path, false, &infos, &count);
     if (!status && !count)
         status =
@@ -137,7 +143,7 @@ static tarn_status verify(tarn_context *context, const char *path)
                    infos[i].bytes);
             continue;
         }
-        printf("%s: broken: %s\n", base_name(infos[i].path), infos[i].problem);
+        printf("%s: %s: %s\n", base_name(infos[i].path), infos[i].newer ? "newer" : "broken", infos[i].problem);
         if (!broken++) first = i;
     }
     if (broken)

@@ -92,6 +92,7 @@ static tarn_status render(tarn_context *context, int kind, int argc, char **argv
                                   options.render.overrides, options.render.override);
     if (!status) {
         options.render.config = config;
+        options.render.out = options.out;
         options.render.command_line = line = command_line(argc, argv);
         options.render.run_file = absolute = realpath(options.file, NULL);
         options.render.run_text = run_text = tarn_document_read_file(options.file, NULL);
@@ -99,6 +100,7 @@ static tarn_status render(tarn_context *context, int kind, int argc, char **argv
             status = tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE, "%s: %s", options.file, strerror(errno));
     }
     if (!status) status = tarn_render_complete(&options, context);
+    if (!status) tarn_render_warn(&options.render, context);
     cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = remember_failure, .free_fn = free});
     if (!status) status = kinds[kind].render(context, &options.render, &text);
     cJSON_InitHooks(NULL);

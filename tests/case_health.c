@@ -14,7 +14,7 @@
  *   that step
  * - way=STEP:RANK: that rank evaluates before that step, and the others do not
  * - middle=STEP:RANK: that rank calls a barrier in the middle of that step
- * - slow=STEP:RANK: that rank sleeps in its loss function up to that step
+ * - slow=STEP:RANK[:MILLISECONDS]: that rank sleeps in its loss function (100 ms) up to that step
  * - stop_evaluation=N:RANK: that rank asks to stop in its N-th batch of an evaluation
  * - evaluate=1: one evaluation after the last step
  *
@@ -45,6 +45,7 @@ static int64_t counter; /* the user's state */
 static long evaluated;  /* calls of the loss function in evaluations, on this rank */
 static long stop_at_batch = -1;
 static bool slow;
+static long slow_milliseconds = 100;
 
 /* The first number of key=a:b:c, or `none`; the others through *more (NULL: not asked for). */
 static long option(const char *key, long none, const char **more)
@@ -90,7 +91,8 @@ static tarn_status read_stream(void *user, int64_t index, void *input, void *tar
  * runs them outside of its steps. */
 static tarn_tensor *loss(tarn_step *step, const tarn_batch *batch, void *model)
 {
-    if (slow && trainer && trainer->in_step) nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    if (slow && trainer && trainer->in_step)
+        nanosleep(&(struct timespec){.tv_nsec = slow_milliseconds * 1000000}, NULL);
     if (trainer && !trainer->in_step && ++evaluated == stop_at_batch) tarn_request_stop();
     return tarn_cross_entropy(tarn_forward(step, model, batch->inputs), batch->targets);
 }
@@ -173,6 +175,7 @@ static tarn_status run(tarn_module *model, const tarn_train_options *options)
     if (*more && atoi(more) == tarn_rank(context)) stop_at_batch = stop;
     option("slow", -1, &more);
     const bool mine = *more && atoi(more) == tarn_rank(context);
+    if (strchr(more, ':')) slow_milliseconds = atol(strchr(more, ':') + 1);
     for (;;) {
         if (here("way", trainer->step)) tarn_trainer_evaluate(trainer, options->validation, NULL, NULL);
         option("flip", -1, &more);

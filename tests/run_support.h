@@ -31,15 +31,12 @@ __attribute__((unused)) static bool tarn_test_write_text(const char *path, int s
 __attribute__((unused)) static int tarn_test_tarn(const char *folder, const char *environment, int ranks,
                                                   const char *arguments, char **output)
 {
-    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
-    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 1);
     setenv("ASAN_OPTIONS", "detect_leaks=0", ranks > 0);
     char *launch =
         ranks ? tarn_test_format("mpirun --oversubscribe --bind-to none --timeout 200 -n %d ", ranks) : strdup("");
     char *line = tarn_test_format("cd %s && export TARN_TEST=1 %s && exec %s" TARN_PROGRAM " %s", folder, environment,
                                   launch, arguments);
-    int code = tarn_test_run(line, 240, output);
+    int code = (ranks ? tarn_test_run_mpi : tarn_test_run)(line, 240, output);
     free(launch);
     free(line);
     return code;

@@ -114,22 +114,67 @@ __attribute__((unused)) static int tarn_test_run(const char *command, int second
     return code;
 }
 
+/* Folders of Open MPI for one launch. Launches side by side would else share /tmp/ompi.HOST.UID, where one that ends
+ * takes away what another is just making, and a launch that is killed leaves its shared memory in /dev/shm for good. */
+typedef struct tarn_test_mpi {
+    char sessions[32], segments[32]; /* "": none */
+} tarn_test_mpi;
+
+__attribute__((unused)) static void tarn_test_mpi_set(const char *name4, const char *name5, const char *folder)
+{
+    if (folder)
+        setenv(name4, folder, 1), setenv(name5, folder, 1);
+    else
+        unsetenv(name4), unsetenv(name5);
+}
+
+/* Makes the folders and sets them, with what mpirun needs here, in the environment; not around `tarn run`, which makes
+ * its own unless the environment names some. */
+__attribute__((unused)) static void tarn_test_mpi_begin(tarn_test_mpi *mpi)
+{
+    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 1);
+    strcpy(mpi->sessions, "/tmp/tarn-test-XXXXXX");
+    strcpy(mpi->segments, "/dev/shm/tarn-test-XXXXXX");
+    if (!mkdtemp(mpi->sessions)) mpi->sessions[0] = '\0';
+    if (!mkdtemp(mpi->segments)) mpi->segments[0] = '\0'; /* no /dev/shm: they go to the session folder */
+    if (mpi->sessions[0]) tarn_test_mpi_set("OMPI_MCA_orte_tmpdir_base", "PRTE_MCA_prte_tmpdir_base", mpi->sessions);
+    if (mpi->segments[0])
+        tarn_test_mpi_set("OMPI_MCA_btl_vader_backing_directory", "OMPI_MCA_btl_sm_backing_directory", mpi->segments);
+}
+
+__attribute__((unused)) static void tarn_test_mpi_end(const tarn_test_mpi *mpi)
+{
+    tarn_test_mpi_set("OMPI_MCA_orte_tmpdir_base", "PRTE_MCA_prte_tmpdir_base", NULL);
+    tarn_test_mpi_set("OMPI_MCA_btl_vader_backing_directory", "OMPI_MCA_btl_sm_backing_directory", NULL);
+    if (mpi->sessions[0]) tarn_test_remove(mpi->sessions);
+    if (mpi->segments[0]) tarn_test_remove(mpi->segments);
+}
+
+/* tarn_test_run of a command that calls mpirun. */
+__attribute__((unused)) static int tarn_test_run_mpi(const char *command, int seconds, char **output)
+{
+    tarn_test_mpi mpi;
+    tarn_test_mpi_begin(&mpi);
+    int code = tarn_test_run(command, seconds, output);
+    tarn_test_mpi_end(&mpi);
+    return code;
+}
+
 #ifdef TARN_BINARY_DIR
 /* Runs "case_name arguments" of this build on `ranks` ranks, or without mpirun when ranks is 0; a command that begins
  * with / is taken as it stands. Environment: setenv before. Returns as tarn_test_run. */
 __attribute__((unused)) static int tarn_test_mpirun(int ranks, const char *command, char **output)
 {
     /* MPI keeps memory until the end: leaks are looked for in single-process tests. */
-    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
-    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 1);
     setenv("ASAN_OPTIONS", "detect_leaks=0", ranks > 0);
     const char *folder = command[0] == '/' ? "" : TARN_BINARY_DIR "/tests/";
     char *line = ranks > 0 ? tarn_test_format("exec mpirun --oversubscribe --bind-to none --timeout %d -n %d %s%s",
                                               TARN_TEST_SECONDS - 5, ranks, folder, command)
                            : tarn_test_format("exec %s%s", folder, command);
     if (output) *output = NULL;
-    int code = line ? tarn_test_run(line, TARN_TEST_SECONDS, output) : -1;
+    int code = !line ? -1 : (ranks > 0 ? tarn_test_run_mpi : tarn_test_run)(line, TARN_TEST_SECONDS, output);
     free(line);
     return code;
 }

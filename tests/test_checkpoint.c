@@ -339,7 +339,27 @@ Test(checkpoint, a_newer_version_says_so)
     cr_assert(tarn_sha256_finish(sha, whole + 4064));
     cr_assert(tarn_test_write(path, whole, bytes));
     cr_assert_eq(load(), -2);
-    cr_assert(names_error("version 2") && names_error("newer Tarn"), "%s", tarn_get_error(context)->message);
+    cr_assert(names_error("version 2") && names_error("\nUse a newer Tarn") && !names_error("ut back a good copy"),
+              "%s", tarn_get_error(context)->message);
+    tarn_error_clear(context);
+    char *output, *ls = tarn_test_format(TARN_BINARY_DIR "/tarn checkpoint ls %s", directory);
+    cr_expect_eq(tarn_test_run(ls, 60, &output), 0);
+    cr_expect(strstr(output, "newer  ckpt-000000000002.h5: it says"), "%s", output);
+    free(output);
+    char *verify = tarn_test_format(TARN_BINARY_DIR "/tarn checkpoint verify %s", directory);
+    cr_expect_eq(tarn_test_run(verify, 60, &output), 1);
+    cr_expect(strstr(output, "ckpt-000000000002.h5: newer: ") && !strstr(output, "broken"), "%s", output);
+    free(output);
+    whole[4000] = 1; /* now that claim may be damage: its sum does not say so */
+    cr_assert(tarn_test_write(path, whole, bytes));
+    cr_expect_eq(tarn_test_run(verify, 60, &output), 1);
+    cr_expect(strstr(output, "broken") && strstr(output, "may be damaged too"), "%s", output);
+    cr_assert_eq(load(), -2);
+    cr_assert(names_error("\nPut back a good copy") && names_error("--from-scratch (from_scratch in C)"), "%s",
+              tarn_get_error(context)->message);
+    free(output);
+    free(ls);
+    free(verify);
     free(whole);
     free(path);
 }

@@ -2,6 +2,7 @@
  * the same bytes and state whoever writes and reads them.
  */
 #include "checkpoint/files.h"
+#include "checkpoint/header.h"
 #include "checkpoint/quarantine.h"
 #include "runtime/base/context.h"
 #include "tests/checkpoint_state.h"
@@ -271,6 +272,48 @@ Test(checkpoint_parts, a_full_disk_is_pruned_and_tried_again)
     cr_assert_eq(load(), step - 1);
     cr_assert_eq(count_names(".tmp-"), 0);
     free(path);
+}
+
+/* Of the manifest and of a part; a manifest whose version alone was changed is damaged. */
+Test(checkpoint_parts, a_newer_version_is_not_called_broken)
+{
+    char *name = tarn_test_format("%s/ckpt-000000000001/MANIFEST", directory), *output;
+    char *command = tarn_test_format(TARN_BINARY_DIR "/tarn checkpoint verify %s", directory);
+    static const char newer[] = "tarn checkpoint manifest 2\nstep 1\nparts 2\nsha256 ";
+    cr_assert(!save(1, false));
+    for (int whole = 0; whole < 2; whole++) {
+        char *text = tarn_test_format("%s", newer), hex[65] = "";
+        uint8_t digest[TARN_SHA256_BYTES];
+        tarn_sha256 *sha = tarn_sha256_create();
+        tarn_sha256_update(sha, newer, strlen(newer) - 7);
+        cr_assert(tarn_sha256_finish(sha, digest));
+        tarn_sha256_hex(digest, hex);
+        if (!whole) hex[5] = 'x';
+        char *manifest = tarn_test_format("%s%s\n", text, hex);
+        cr_assert(tarn_test_write(name, manifest, strlen(manifest)));
+        cr_expect_eq(tarn_test_run(command, 60, &output), 1);
+        cr_expect(strstr(output, whole ? "ckpt-000000000001: newer: its MANIFEST" : "ckpt-000000000001: broken: "),
+                  "%s", output);
+        free(output);
+        free(manifest);
+        free(text);
+    }
+    cr_assert(!save(1, false));
+    free(name);
+    name = tarn_test_format("%s/ckpt-000000000001/part-001.h5", directory);
+    size_t bytes;
+    uint8_t *part = (uint8_t *)tarn_test_read(name, &bytes);
+    part[8] = TARN_CHECKPOINT_VERSION + 1;
+    tarn_sha256 *sha = tarn_sha256_create();
+    tarn_sha256_update(sha, part, TARN_CHECKPOINT_BLOCK - TARN_SHA256_BYTES);
+    cr_assert(tarn_sha256_finish(sha, part + TARN_CHECKPOINT_BLOCK - TARN_SHA256_BYTES));
+    cr_assert(tarn_test_write(name, part, bytes));
+    cr_expect_eq(tarn_test_run(command, 60, &output), 1);
+    cr_expect(strstr(output, "ckpt-000000000001: newer: part-001.h5: "), "%s", output);
+    free(output);
+    free(part);
+    free(command);
+    free(name);
 }
 
 /* ---- several ranks ---- */

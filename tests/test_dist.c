@@ -291,10 +291,9 @@ Test(control, deadline_of_joining_the_ranks, .timeout = 120)
 Test(control, binding_to_fewer_cores_is_told, .timeout = 120)
 {
     char *output;
-    int code =
-        tarn_test_run("OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe --bind-to core "
-                      "--timeout 20 -n 1 " TARN_BINARY_DIR "/tests/case_dist binding 2",
-                      30, &output);
+    int code = tarn_test_run_mpi("mpirun --oversubscribe --bind-to core "
+                                 "--timeout 20 -n 1 " TARN_BINARY_DIR "/tests/case_dist binding 2",
+                                 30, &output);
     /* A machine that allows no binding says so itself. */
     cr_assert(code != 0 || strstr(output, "--bind-to none") || tarn_allowed_cores() == 1, "%d: %s", code, output);
     free(output);

@@ -274,6 +274,22 @@ Test(health, a_slow_rank_is_named_once_and_its_end_too)
     free(arguments);
 }
 
+/* A rank that takes many times as long as the other, but by milliseconds. A machine under load may make it more: then
+ * the line says so. */
+Test(health, milliseconds_are_no_news)
+{
+    char *output = run_case(2, 0, "slow=64:1:2 steps=64");
+    const char *told = output;
+    while ((told = strstr(told, " is slow: it computes "))) {
+        double slow, usual;
+        told = strchr(told, '(');
+        cr_assert(told && sscanf(told, "(%lf against %lf ms", &slow, &usual) == 2, "%s", output);
+        cr_expect_gt(slow - usual, 4.8, "%s", output);
+    }
+    expect(output, "slowest rank 1 ");
+    free(output);
+}
+
 /* ---- a resumed run is the same run ------------------------------------------------------------------------------ */
 
 /* All metrics of the record but measurements, as "key value step" in order. Freed by the caller. */

@@ -209,6 +209,14 @@ Test(launch, a_script_for_slurm_is_a_script)
     expect(text, "#SBATCH --signal=B:USR1@300\n");
     expect(text, "export A='it'\\''s'\n");
     expect(text, "/run.yaml 'name=two words' \"$@\"\n");
+    expect(text, "\n#   sbatch [more options of sbatch] manifest [key=value ...] [options of tarn train]\n");
+    cr_expect_null(strstr(text, "train.sbatch run.yaml [key=value ...] [options"), "%s", text);
+    static const char *const once[] = {"#SBATCH --job-name=", "#SBATCH --signal=", "#   sbatch "};
+    for (size_t i = 0; i < sizeof once / sizeof *once; i++) {
+        const char *at = strstr(text, once[i]);
+        cr_expect(at && !strstr(at + 1, once[i]), "%s is there not once: %s", once[i], text);
+    }
+    expect(text, "#SBATCH --requeue\n");
     /* sbatch reads its options up to the first command. */
     cr_expect(strstr(text, "#SBATCH --partition=gpu") < strstr(text, "\nexport "));
     char *line = tarn_test_format("cd %s && test -x manifest && exec bash -n manifest", folder), *output = NULL;
@@ -216,6 +224,28 @@ Test(launch, a_script_for_slurm_is_a_script)
     free(line);
     free(output);
     free(text);
+}
+
+Test(launch, a_path_that_no_mount_covers_is_warned_of)
+{
+    static const char *const kinds[] = {"kubernetes", "mpijob", "volcano"};
+    char *output;
+    for (size_t i = 0; i < 3; i++) {
+        char *line = tarn_test_format("launch render %s run.yaml --image x --pvc y -o manifest", kinds[i]);
+        cr_expect_eq(run_tarn(line, &output), 0, "%s", output);
+        expect(output, "warning: data.path: text is relative");
+        expect(output, "--volume CLAIM:/PATH");
+        free(output);
+        free(line);
+    }
+    cr_expect_eq(run_tarn("launch render mpijob run.yaml --image x --pvc y --volume d:/d data.path=/d/text -o manifest",
+                          &output),
+                 0, "%s", output);
+    cr_expect_str_eq(output, "");
+    free(output);
+    cr_expect_eq(run_tarn("launch render slurm run.yaml -o manifest", &output), 0, "%s", output);
+    cr_expect_str_eq(output, "", "SLURM's nodes share the folder: %s", output);
+    free(output);
 }
 
 Test(launch, what_is_wrong_is_told_before_anything_is_written)

@@ -491,10 +491,8 @@ Test(orphans, a_killed_mpirun_leaves_no_rank, .timeout = 120)
     cr_assert(hub_start(&hub, answer_ok));
     char *folder = tarn_test_directory();
     char *log = tarn_test_format("%s/log", folder), *checkpoints = tarn_test_format("%s/c", folder);
-    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
-    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 1);
-    setenv("TMPDIR", folder, 1); /* what a killed mpirun leaves behind */
+    tarn_test_mpi mpi; /* what a killed mpirun leaves behind lies there */
+    tarn_test_mpi_begin(&mpi);
     pid_t mpirun = fork();
     if (!mpirun) {
         int out = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -523,6 +521,7 @@ Test(orphans, a_killed_mpirun_leaves_no_rank, .timeout = 120)
     for (int i = 0; i < 2; i++)
         if (!is_gone(pids[i])) kill(pids[i], SIGKILL);
     cr_assert(gone, "ranks %d and %d outlive their mpirun", (int)pids[0], (int)pids[1]);
+    tarn_test_mpi_end(&mpi);
     tarn_test_remove(folder);
     free(log);
     free(checkpoints);

@@ -290,7 +290,6 @@ Test(program, a_killed_rank_ends_the_run_which_resumes)
     char *whole = tarn_test_digest(folder, "whole");
     /* mpirun's children are the ranks; the last one listed is killed. Then none may be left. */
     char *line = tarn_test_format(
-        "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1\n"
         "cd %s && { mpirun --oversubscribe --bind-to none -n 3 " TARN_PROGRAM
         " %s checkpoint.dir=killed track.store=mlruns & }\n"
         "parent=$!\nuntil ls killed/ckpt-* >ls.txt 2>&1; do sleep 0.02; done\n"
@@ -303,7 +302,7 @@ Test(program, a_killed_rank_ends_the_run_which_resumes)
         "1\ndone\n"
         "[ -z \"$left\" ] || echo left over: $left\nexit 0\n",
         folder, settings);
-    int code = tarn_test_run(line, 180, &output), first = 0, second = 0, third = 0;
+    int code = tarn_test_run_mpi(line, 180, &output), first = 0, second = 0, third = 0;
     cr_assert_eq(code, 0, "exit code %d: %s", code, output);
     cr_assert(strstr(output, "children: ") &&
                   sscanf(strstr(output, "children: "), "children: %d %d %d", &first, &second, &third) == 3,

@@ -15,8 +15,6 @@ static char *folder;
 static void set_up(void)
 {
     folder = tarn_test_directory();
-    /* two mpiruns that begin and end at once get into each other's way in the common session folder */
-    setenv("OMPI_MCA_orte_tmpdir_base", folder, 1);
     char *text = tarn_test_format("%s/text.txt", folder), *run = tarn_test_format("%s/run.yaml", folder);
     char *script = tarn_test_format("%s/host.sh", folder);
     /* host.sh NAME DIRECTORY COMMAND...: a host with that name and, unless it is -, a DIRECTORY of its own */
@@ -47,16 +45,13 @@ TestSuite(shared, .init = set_up, .fini = tear_down, .timeout = 300);
 /* Two ranks on host "left", two on "right"; `own`: right has a checkpoint directory of its own. */
 static char *train(const char *own, const char *arguments, int expected)
 {
-    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
-    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 1);
     static const char side[] = "-n 2 unshare --uts --mount sh host.sh";
     char *line = tarn_test_format("cd %s && mkdir -p ckpt && exec mpirun --oversubscribe --bind-to none --timeout 100 "
                                   "%s left - " TARN_PROGRAM " train run.yaml checkpoint.dir=ckpt --quiet %s : "
                                   "%s right %s " TARN_PROGRAM " train run.yaml checkpoint.dir=ckpt --quiet %s",
                                   folder, side, arguments, side, own, arguments);
     char *output;
-    int code = tarn_test_run(line, 120, &output);
+    int code = tarn_test_run_mpi(line, 120, &output);
     cr_assert_eq(code, expected, "exit code %d instead of %d: %s", code, expected, output);
     free(line);
     return output;

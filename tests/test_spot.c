@@ -24,8 +24,6 @@ static void set_up(void)
     static const char *const variables[] = {"TARN_SPOT", "TARN_SPOT_ENDPOINT", "TARN_SPOT_DMI", "TARN_LOG"};
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) unsetenv(variables[i]);
     folder = tarn_test_directory();
-    /* two mpiruns that begin and end at once get into each other's way in the common session folder */
-    setenv("OMPI_MCA_orte_tmpdir_base", folder, 1);
     char *text = tarn_test_format("%s/text.txt", folder), *run = tarn_test_format("%s/run.yaml", folder);
     cr_assert(tarn_test_write_text(text, 200));
     cr_assert(tarn_test_write(run, run_file, strlen(run_file)));

@@ -204,6 +204,37 @@ Test(trainer, a_run_resumes_without_the_file_it_started_from)
     free(second);
 }
 
+static char logged[8192];
+
+static void take_warnings(void *user, tarn_log_level level, const char *line)
+{
+    (void)user;
+    size_t used = strlen(logged);
+    if (level <= TARN_LOG_WARN) snprintf(logged + used, sizeof logged - used, "%s\n", line);
+}
+
+Test(trainer, a_start_from_scratch_says_what_it_leaves_unused)
+{
+    run run = {0};
+    tarn_set_log(context, take_warnings, NULL);
+    tarn_train_options options = {.checkpoint_directory = folder, .from_scratch = true};
+    cr_assert_eq(open_run(&run, options), TARN_OK);
+    cr_expect(!strstr(logged, "from scratch"), "there is nothing yet: %s", logged);
+    train_to_the_end(&run);
+    cr_assert_eq(close_run(&run), TARN_OK);
+    cr_assert_eq(open_run(&run, options), TARN_OK);
+    const char *said = strstr(logged, "starting from scratch: 1 checkpoint in ");
+    cr_assert(said && strstr(said, folder) && strstr(said, "superseded-..."), "%s", logged);
+    cr_expect(!strstr(said + 1, "starting from scratch"), "once: %s", logged);
+    close_run(&run);
+    logged[0] = 0;
+    options.from_scratch = false;
+    cr_assert_eq(open_run(&run, options), TARN_OK);
+    cr_expect(!strstr(logged, "from scratch"), "%s", logged);
+    close_run(&run);
+    tarn_set_log(context, NULL, NULL);
+}
+
 Test(trainer, a_resume_with_another_model_or_data_names_what_differs)
 {
     run run = {0};

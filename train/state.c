@@ -13,6 +13,7 @@
  * Parameters, moments and step make the digest. The fingerprint names what the bits depend on beside them; a resume
  * with another one is refused, naming the key.
  */
+#include "checkpoint/files.h"
 #include "track/tracker.h"
 #include "train/trainer.h"
 
@@ -257,6 +258,22 @@ tarn_status tarn_trainer_resume(tarn_trainer *trainer, bool *found)
     tarn_log(trainer->context, TARN_LOG_INFO, "resumed from step %lld of %s", (long long)trainer->step,
              trainer->options.checkpoint_directory);
     return TARN_OK;
+}
+
+/* Somebody who resumed in earnest would else find out when the checkpoints have other names. */
+void tarn_trainer_tell_unused(const tarn_trainer *trainer)
+{
+    int64_t *steps;
+    int count;
+    tarn_problem problem;
+    const char *directory = trainer->options.checkpoint_directory;
+    if (tarn_rank(trainer->context) != 0 || !tarn_checkpoint_scan(&steps, &count, directory, &problem)) return;
+    free(steps);
+    if (!count) return;
+    tarn_log(trainer->context, TARN_LOG_WARN,
+             "starting from scratch: %d checkpoint%s in %s %s not used; once this run saves, those of later steps are "
+             "called superseded-..., those of earlier steps count as its own older ones (checkpoint.keep)",
+             count, count == 1 ? "" : "s", directory, count == 1 ? "is" : "are");
 }
 
 /* ---- saving -------------------------------------------------------------------------------------------------------

@@ -208,6 +208,7 @@ static tarn_status open_records(tarn_trainer *trainer)
     if (trainer->store) tarn_checkpoint_store_set_parts(trainer->store, options->checkpoint_parts);
     if (!status && trainer->store && !options->checkpoint_unshared)
         status = tarn_checkpoint_check_shared(trainer->context, options->checkpoint_directory);
+    if (!status && trainer->store && options->from_scratch) tarn_trainer_tell_unused(trainer);
     tarn_monitor_enter(trainer->context, "loading a checkpoint");
     if (!status && trainer->store && !options->from_scratch) status = tarn_trainer_resume(trainer, &resumed);
     /* A run that goes on has left its pre-trained parameters behind: their file may be gone. */

@@ -202,6 +202,8 @@ tarn_status tarn_trainer_describe_state(tarn_trainer *trainer);
 void tarn_trainer_point_at_history(tarn_trainer *trainer);
 /* Loads the newest checkpoint, if any: step, parameters, moments, user state. Collective; *found is false without. */
 tarn_status tarn_trainer_resume(tarn_trainer *trainer, bool *found);
+/* Of a run from scratch: warns that the directory's checkpoints are not used. Rank 0 alone does anything. */
+void tarn_trainer_tell_unused(const tarn_trainer *trainer);
 /* Makes memory for snapshots, under the first steps. */
 void tarn_trainer_prepare_saves(tarn_trainer *trainer);
 /* Learns and logs what the writer of checkpoints has done since the last call. */

@@ -17,6 +17,7 @@ typedef struct tarn_checkpoint_info {
     char problem[512]; /* what is wrong, when not valid */
     char digest[65];   /* SHA-256 of the training state: parameters, moments, step; empty when not valid, and of a
                           checkpoint in parts that was not verified */
+    bool newer;        /* not valid because it is of a format that only a later Tarn reads: nothing is broken */
 } tarn_checkpoint_info;
 
 /* The checkpoints of a directory, newest first, the best one (by metric) not among them. verify reads them whole.

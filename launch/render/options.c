@@ -335,6 +335,22 @@ tarn_status tarn_render_complete(tarn_render_options *options, tarn_context *con
     return status;
 }
 
+/* In a pod a relative path begins at the working directory of the image, where no claim is mounted. */
+void tarn_render_warn(const tarn_render *render, tarn_context *context)
+{
+    static const char *const files[] = {"data.path",        "data.images",      "data.labels",
+                                        "data.test_images", "data.test_labels", "model.init_from"};
+    for (size_t i = 0; (int)render->kind & PODS && i < sizeof files / sizeof *files; i++) {
+        const char *path = tarn_config_string(render->config, files[i]);
+        if (!path || !*path || *path == '/') continue;
+        tarn_log(context, TARN_LOG_WARN,
+                 "%s: %s is relative and lies under no mount: a pod looks for it in the working directory of the "
+                 "image. Mount a claim that holds it with --volume CLAIM:/PATH and set %s=/PATH/..., or give the "
+                 "absolute path that it has in the image",
+                 files[i], path, files[i]);
+    }
+}
+
 static void free_list(tarn_render_list *list)
 {
     for (int i = 0; i < list->count; i++) {

@@ -19,6 +19,8 @@ tarn_status tarn_render_parse(tarn_render_options *options, tarn_context *contex
 /* Fills in what depends on the run (the name) and on other options, and checks what has to fit together. Needs
  * render.config. */
 tarn_status tarn_render_complete(tarn_render_options *options, tarn_context *context);
+/* Logs warnings about what may well be a mistake, but need not be one. After tarn_render_complete. */
+void tarn_render_warn(const tarn_render *render, tarn_context *context);
 void tarn_render_options_free(tarn_render_options *options);
 void tarn_render_print_options(FILE *out);
 

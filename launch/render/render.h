@@ -41,6 +41,7 @@ typedef struct tarn_render {
     char name[53];            /* a DNS label */
     const char *command_line; /* that made the manifest */
     const char *run_file;     /* absolute */
+    const char *out;          /* file the manifest is written to; NULL: stdout */
     const char *run_text;     /* what it says */
     const tarn_config *config;
     const char *const *override; /* key=value for tarn train */

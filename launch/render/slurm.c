@@ -33,6 +33,11 @@ static void write_options(FILE *out, const tarn_render *render)
     fprintf(out, "#SBATCH --signal=B:USR1@%d\n", render->grace);
 }
 
+static bool begins(const char *line, const char *with)
+{
+    return !strncmp(line, with, strlen(with));
+}
+
 static bool write_word(FILE *out, const char *before, const char *word, const char *after)
 {
     char *quoted = tarn_render_shell_word(word);
@@ -42,18 +47,34 @@ static bool write_word(FILE *out, const char *before, const char *word, const ch
     return true;
 }
 
+/* A line of the head as it stands, but for two options, which write_options gives, and how to submit the script. */
+static bool write_head_line(FILE *out, const tarn_render *render, const char *line)
+{
+    if (begins(line, "#SBATCH --job-name=") || begins(line, "#SBATCH --signal=")) return true;
+    if (begins(line, "#   sbatch ")) {
+        /* A name of several lines would end the comment. */
+        const char *name = render->out && !strpbrk(render->out, "\n\r") ? render->out : "THIS_FILE";
+        fprintf(out, "# Submit this very file, which holds its run and the options of sbatch:\n");
+        return write_word(out, "#   sbatch [more options of sbatch] ", name,
+                          " [key=value ...] [options of tarn train]\n");
+    }
+    fprintf(out, "%.*s\n", (int)strcspn(line, "\n"), line);
+    return true;
+}
+
 tarn_status tarn_render_slurm(tarn_context *context, const tarn_render *render, char **text)
 {
     size_t length = 0;
     *text = NULL;
     FILE *out = open_memstream(text, &length);
-    /* After the first line what made the file; after the last #SBATCH line the options, which win, and the run. */
+    /* After the first line what made the file; after the last #SBATCH line the options and the run. */
     const char *first = strchr(tarn_train_sbatch, '\n') + 1, *last = first;
     for (const char *at = first; (at = strstr(at, "\n#SBATCH "));) last = at = strchr(at + 1, '\n');
     bool whole = out != NULL;
     if (whole) {
-        fprintf(out, "%.*s# made by: %s\n%.*s", (int)(first - tarn_train_sbatch), tarn_train_sbatch,
-                render->command_line, (int)(last + 1 - first), first);
+        fprintf(out, "%.*s# made by: %s\n", (int)(first - tarn_train_sbatch), tarn_train_sbatch, render->command_line);
+        for (const char *line = first; line <= last; line = strchr(line, '\n') + 1)
+            whole &= write_head_line(out, render, line);
         write_options(out, render);
         for (int i = 0; i < render->environment.count; i++) {
             fprintf(out, "export %s=", render->environment.pair[i].key);
