@@ -230,8 +230,8 @@ static bool must_end(launch *l, double now)
 }
 
 /* A program without Tarn: nobody joins until the start limit, and its processes are there. It is told once, and watched
- * by its exit code alone. One that has spoken in an earlier launch hangs; so does a launcher of which no process is
- * seen on this host. Who speaks after all gives the others as much time again. */
+ * by its exit code alone. One that has spoken in an earlier launch hangs; so does a launcher for other hosts of
+ * which no process is seen on this one. Who speaks after all gives the others as much time again. */
 static bool nobody_speaks(launch *l, double now)
 {
     tarn_supervisor *s = l->s;
@@ -243,7 +243,7 @@ static bool nobody_speaks(launch *l, double now)
     s->spoken = s->spoken || spoke;
     double limit = s->request->start_limit;
     if (spoke || l->unwatched || s->spoken || limit <= 0 || now - l->started <= limit) return l->unwatched;
-    if (tarn_signal_named(s->hub.token, 0) < (s->job.direct ? 1 : 2)) return false;
+    if (s->job.remote && tarn_signal_named(s->hub.token, 0) < 2) return false;
     l->unwatched = true;
     if (s->told_unwatched) return true;
     s->told_unwatched = true;
