@@ -1,6 +1,7 @@
 /* command_run.c - tarn run: the arguments of the supervisor (launch/supervisor). */
 #include "launch/command.h"
 #include "launch/supervisor/supervisor.h"
+#include "runtime/config/config.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -111,6 +112,16 @@ static bool take_option(tarn_run_request *request, const char **mpi_options, int
     return *known;
 }
 
+static int wrong_option(const char *option)
+{
+    static const char names[] = "-n|--host|-hostfile|--hostfile|--rsh-agent|--min-ranks|--regrow|--max-restarts|"
+                                "--max-stalled|--backoff|--hang|--start-timeout|--grace|--status|--mpirun|--mpi-option";
+    char nearest[32], more[64] = "";
+    if (tarn_config_suggest_choice(names, option, nearest, sizeof nearest))
+        snprintf(more, sizeof more, "; did you mean %s?", nearest);
+    return wrong(option, "no such option", more);
+}
+
 static int parse(tarn_run_request *request, const char **mpi_options, int argc, char **argv)
 {
     int mpi_count = 0, i = 1;
@@ -119,7 +130,7 @@ static int parse(tarn_run_request *request, const char **mpi_options, int argc, 
         if (option[0] != '-') break; /* the program, without -- */
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         bool known = false, good = take_option(request, mpi_options, &mpi_count, option, value ? value : "", &known);
-        if (!known) return wrong(option, "no such option", "");
+        if (!known) return wrong_option(option);
         if (!value) return wrong(option, "its value is missing", "");
         if (!good) return wrong(option, value, " is no value for it");
         i++;

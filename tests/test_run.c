@@ -189,6 +189,17 @@ Test(run, mpirun_killed_or_stopped)
     free(output);
 }
 
+Test(run, what_killed_ranks_were_writing_is_removed_unless_another_run_writes)
+{
+    free(script(0, "touch .lock .tmp-ckpt-1 keep"));
+    free(told(0, "-n 2", "20 0.005 kill@10:1"));
+    free(script(0, "[ ! -e .tmp-ckpt-1 ] && [ -e keep ] && touch .tmp-ckpt-1"));
+    free(script(0, "rm -f step; flock .lock sleep 600 & P=$!\n"
+                   "until ! flock -n .lock true; do sleep 0.05; done\n"
+                   "$T run -n 2 -- $FAKE . 20 0.005; code=$?; pkill -P $P; wait $P; exit $code"));
+    free(script(0, "[ -e .tmp-ckpt-1 ]"));
+}
+
 Test(run, a_stop_saves_ends_with_75_and_the_same_command_goes_on)
 {
     static const char *const signals[] = {"TERM", "INT", "USR1", "HUP"};
@@ -271,6 +282,8 @@ Test(run, what_is_wrong_is_not_tried_again)
     } table[] = {{"-n x -- true", "-n: x is no value for it"},
                  {"-n 0 -- true", "-n: 0 is no value"},
                  {"--foo 1 -- true", "--foo: no such option"},
+                 {"--max-restart 1 -- true", "--max-restart: no such option; did you mean --max-restarts?"},
+                 {"-n 2 --mpi-option --no-such-thing -- true", "mpirun started no process (exit code "},
                  {"-n", "-n: its value is missing"},
                  {"-n 2", "what is to be run is missing"},
                  {"-n 2 -- ./none", "there is no program ./none"},
@@ -278,8 +291,9 @@ Test(run, what_is_wrong_is_not_tried_again)
                  {"-n 2 --min-ranks 3 -- true", "--min-ranks 3 is more than the 2 ranks"},
                  {"--host a --hostfile b -- true", "give one of"},
                  {"--host a:b -- true", "'a:b' is no host"},
-                 {"--hostfile none -- true", "-hostfile none: No such file"},
-                 {"--status /nowhere/x.json -- true", "--status /nowhere/x.json: No such file"},
+                 {"--hostfile none -- true", "-hostfile none: No such file or directory: give a file you may read"},
+                 {"--status /nowhere/x.json -- true",
+                  "--status /nowhere/x.json: No such file or directory: name a file in a directory"},
                  {"--hang -1 -- true", "--hang: -1 is no value"}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         char *text = tarn_test_format("exec $T run %s", table[i].arguments);
@@ -297,10 +311,14 @@ Test(run, no_progress_ends_the_run_and_the_reason_is_told)
     expect_text(output, "gave up: 2 restarts in a row without a step beyond 20");
     expect_text(output, "rank 0 on ");
     expect_text(output, "look at the cable");
+    expect_text(output, "goes on from step 20");
     expect_state("failed", 2);
     free(output);
     output = told(1, "-n 2 --max-restarts 1 --backoff 0.01", "90 0.005 fail@30:0 fail@40:0:2");
     expect_text(output, "gave up after 1 restart (--max-restarts)");
+    free(output);
+    output = script(1, "exec $T run -n 2 --max-stalled 1 --backoff 0.01 -- false");
+    expect_text(output, "gave up: 1 restart in a row and never a first step");
     free(output);
 }
 

@@ -116,7 +116,8 @@ bool tarn_hosts_read_file(tarn_hosts *hosts, const char *path, char *problem, si
 {
     FILE *file = fopen(path, "re");
     if (!file) {
-        snprintf(problem, size, "-hostfile %s: %s", path, strerror(errno));
+        snprintf(problem, size, "-hostfile %s: %s: give a file you may read, with a line for each host: NAME slots=N",
+                 path, strerror(errno));
         return false;
     }
     tarn_hosts read = {0};

@@ -183,8 +183,8 @@ static void at(tarn_hub *hub, tarn_hub_rank *rank, char *line, double now)
     double still = strtod(field(&line), &end);
     if (*end || !(still >= 0)) still = 0;
     /* The rank knows better than the arrival of its reports since when it has not moved. */
-    if (progress != rank->progress || step != rank->step) rank->moved = now - (still < 2 ? still : 2);
-    rank->step = step;
+    if (progress != rank->progress || (step >= 0 && step != rank->step)) rank->moved = now - (still < 2 ? still : 2);
+    if (step >= 0) rank->step = step; /* after training: the last one stays */
     rank->progress = progress;
     rank->waiting = waiting != 0;
     snprintf(rank->what, sizeof rank->what, "%s", line);

@@ -174,7 +174,7 @@ static void make_arguments(strings *list, const tarn_run_request *request, const
         }
         for (const char *const *option = request->mpi_options; option && *option; option++) push_words(list, *option);
     }
-    for (char *const *word = request->program; *word; word++) push(list, *word);
+    for (char *const *word = setup->instead ? setup->instead : request->program; *word; word++) push(list, *word);
 }
 
 /* ---- start -------------------------------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ int tarn_job_start(tarn_job *job, const tarn_run_request *request, const tarn_jo
     int error = ENOMEM;
     if (!arguments.failed && !environment.failed) {
         fflush(NULL);
-        pid_t pid = spawn(arguments.item, environment.item, false, !direct, &error);
+        pid_t pid = spawn(arguments.item, environment.item, setup->instead != NULL, !direct, &error);
         if (pid > 0) job->pid = pid;
     }
     free_strings(&arguments);

@@ -31,7 +31,8 @@ typedef struct tarn_job_setup {
     const char *address; /* TARN_SUPERVISOR */
     int launch;          /* number of the launch, from 1 */
     bool remote;
-    bool restarted; /* a launch of this run has begun to train before */
+    char *const *instead; /* of the program, NULL at the end; its output goes nowhere. NULL: the program */
+    bool restarted;       /* a launch of this run has begun to train before */
 } tarn_job_setup;
 
 /* Starts it. 0, or the errno of what could not be started. */

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 static const double LOST_GRACE = 0.5, FAILED_GRACE = 10, GONE_GRACE = 2, STACK_SECONDS = 3, SILENT_STOP = 3,
-                    STATUS_SECONDS = 5, ASLEEP = 2, CLAIM_SECONDS = 1, SILENT = 2.5 /* a rank speaks once a second */;
+                    STATUS_SECONDS = 5, PROBE_SECONDS = 30, ASLEEP = 2, CLAIM_SECONDS = 1;
 enum { TICK = 100 }; /* milliseconds between looks when nothing happens */
 
 typedef struct launch {
@@ -28,6 +28,7 @@ typedef struct launch {
     bool stop_sent, signalled, regrow, looking;
     double stop_sent_at, collecting_until, done_at, gone_at;
     bool hung, apart;
+    bool told_resumed;
     bool unwatched; /* no rank speaks to the supervisor, and processes live */
     int hung_rank;
     char problem[TARN_HUB_MESSAGE]; /* of the hang */
@@ -67,6 +68,13 @@ static void follow(launch *l, double now)
     s->begun = s->begun || begins;
     claim_status(l, now);
     if (begins) tarn_supervisor_tell(s, NULL);
+    if (s->policy.restarted && !l->told_resumed && s->hub.resumed >= 0) {
+        l->told_resumed = true;
+        if (s->hub.resumed > 0)
+            tarn_supervisor_say("goes on from step %" PRId64, s->hub.resumed);
+        else
+            tarn_supervisor_say("begins anew: there is no checkpoint");
+    }
     bool moved = s->hub.reached > s->status.step || s->hub.saved > s->status.saved;
     if (moved && now - s->status.written > STATUS_SECONDS) tarn_supervisor_tell(s, NULL);
 }
@@ -131,8 +139,9 @@ static void save_stacks(launch *l)
     fprintf(out, "%s\n", l->problem);
     for (int i = 0; i < s->hub.rank_count; i++) {
         const tarn_hub_rank *rank = &s->hub.rank[i];
-        fprintf(out, "\n==== rank %d, process %d on %s, step %" PRId64 ": %s\n", i, (int)rank->pid,
-                rank->known ? rank->host : "?", rank->step, rank->what);
+        char step[TARN_STEP_TEXT];
+        fprintf(out, "\n==== rank %d, process %d on %s, %s: %s\n", i, (int)rank->pid, rank->known ? rank->host : "?",
+                tarn_supervisor_step(rank->step, step), rank->what);
         fputs(rank->stacks       ? rank->stacks
               : !rank->known     ? "(never joined)\n"
               : !rank->connected ? "(gone)\n"
@@ -196,154 +205,6 @@ static void look_for_more(launch *l, double now)
     send_stop(l, now);
 }
 
-/* ---- the end -----------------------------------------------------------------------------------------------------
- */
-
-static int exit_code_of(const char *status)
-{
-    return !strcmp(status, "argument") || !strcmp(status, "shape") || !strcmp(status, "config") ? 2 : 1;
-}
-
-/* The same files and options bring it again. */
-static bool is_permanent(const char *status)
-{
-    return exit_code_of(status) == 2 || !strcmp(status, "format") || !strcmp(status, "unsupported");
-}
-
-/* A directory that cannot be written, a file that is not there: once may be a file system that was away. */
-static bool is_told_again(tarn_supervisor *s, const tarn_hub_rank *failed)
-{
-    bool opening = !strcmp(failed->status, "io") && s->hub.resumed < 0;
-    bool again = opening && !strcmp(s->last_failure, failed->message);
-    snprintf(s->last_failure, sizeof s->last_failure, "%s", opening ? failed->message : "");
-    return again;
-}
-
-/* When a host falls silent mpirun may notice first and end the ranks of the others: the silent ones, whose connections
- * still stand, are the cause, and not the first that went. */
-static bool say_who_is_silent(const tarn_hub *hub, char *out, size_t size)
-{
-    double now = tarn_seconds();
-    size_t used = 0;
-    for (int i = 0; i < hub->rank_count && used < size; i++) {
-        const tarn_hub_rank *rank = &hub->rank[i];
-        if (!rank->connected || rank->bye || now - rank->heard < SILENT) continue;
-        used += (size_t)snprintf(out + used, size - used, "%srank %d on %s (%.0f s)",
-                                 used ? ", " : "; nothing heard of ", i, rank->host, now - rank->heard);
-    }
-    return used;
-}
-
-static void say_who_was_lost(tarn_supervisor *s, char *out, size_t size)
-{
-    const tarn_hub *hub = &s->hub;
-    out[0] = 0;
-    if (say_who_is_silent(hub, out, size)) return;
-    if (hub->first_lost == 0) return;
-    const tarn_hub_rank *rank = &hub->rank[hub->first_lost_rank];
-    snprintf(out, size, "; the first to go was rank %d on %s at step %" PRId64 "%s%s%s", hub->first_lost_rank,
-             rank->host, rank->step, *rank->what ? " (" : "", rank->what, *rank->what ? ")" : "");
-}
-
-/* Exit codes the ranks announced: *code is the first that is not 0; true when all ranks announced one, or one announced
- * a stop (mpirun ends the others at the first code that is not 0). */
-static bool announced(const tarn_hub *hub, int *code)
-{
-    int said = 0;
-    bool stopped = false;
-    *code = 0;
-    for (int i = 0; i < hub->rank_count; i++) {
-        if (!hub->rank[i].bye) continue;
-        said++;
-        if (!*code) *code = hub->rank[i].bye_code;
-        stopped = stopped || hub->rank[i].bye_code == 75;
-    }
-    if (stopped) *code = 75;
-    return stopped || (said && said == hub->rank_count);
-}
-
-static const tarn_hub_rank *first_failed(const tarn_hub *hub, int *number)
-{
-    const tarn_hub_rank *first = NULL;
-    for (int i = 0; i < hub->rank_count; i++)
-        if (hub->rank[i].failed && (!first || hub->rank[i].failed_at < first->failed_at)) {
-            first = &hub->rank[i];
-            *number = i;
-        }
-    return first;
-}
-
-/* How it ended, from what is known: what ranks said goes before what mpirun says, which may have been killed. */
-static void judge(launch *l, bool killed, tarn_outcome *out)
-{
-    tarn_supervisor *s = l->s;
-    const tarn_job *job = &s->job;
-    const char *launcher = job->direct ? "the program" : "mpirun";
-    char lost[640];
-    int code = 0, number = 0;
-    say_who_was_lost(s, lost, sizeof lost);
-    const tarn_hub_rank *failed = first_failed(&s->hub, &number);
-    bool by_itself = !killed && WIFEXITED(job->status);
-    s->blamed = l->hung ? l->hung_rank : failed ? number : s->hub.first_lost > 0 ? s->hub.first_lost_rank : -1;
-    out->end = TARN_END_LOST;
-    if (announced(&s->hub, &code)) {
-        out->end = TARN_END_EXIT;
-        out->number = code;
-        snprintf(s->why, sizeof s->why, "exit code %d", code);
-    } else if (l->hung) {
-        out->end = TARN_END_HUNG;
-        snprintf(s->why, sizeof s->why, "%s", l->problem);
-    } else if (by_itself) {
-        int exited = WEXITSTATUS(job->status);
-        /* mpirun tells a rank's signal as the shell does. */
-        bool signal = !job->direct && exited > 128 && exited < 128 + NSIG && !failed;
-        out->end = signal ? TARN_END_SIGNAL : TARN_END_EXIT;
-        out->number = signal ? exited - 128 : exited;
-        if (signal)
-            snprintf(s->why, sizeof s->why, "a rank was ended by signal %d (%s)%s", out->number, strsignal(out->number),
-                     lost);
-        else
-            snprintf(s->why, sizeof s->why, "exit code %d%s", exited, failed ? "" : lost);
-    } else if (!killed && WIFSIGNALED(job->status)) {
-        out->end = job->direct ? TARN_END_SIGNAL : TARN_END_LOST;
-        out->number = WTERMSIG(job->status);
-        snprintf(s->why, sizeof s->why, "%s was ended by signal %d (%s)%s", launcher, out->number,
-                 strsignal(out->number), job->direct ? lost : "");
-    } else {
-        snprintf(s->why, sizeof s->why, "killed%s", lost);
-    }
-    if (failed && out->end != TARN_END_HUNG && !(out->end == TARN_END_EXIT && out->number == 75)) {
-        if (out->end != TARN_END_EXIT || out->number == 0 || out->number > 2)
-            out->number = exit_code_of(failed->status);
-        out->end = TARN_END_EXIT;
-        snprintf(s->why, sizeof s->why, "rank %d on %s, step %" PRId64 ": %s (%s error, exit code %d)", number,
-                 failed->host, failed->step, failed->message, failed->status, out->number);
-        out->permanent = is_permanent(failed->status);
-        out->told_again = is_told_again(s, failed);
-        out->directory_busy = !strcmp(failed->status, "state") && strstr(failed->message, "another run is writing");
-    }
-}
-
-static void read_spot_notice(tarn_supervisor *s, double now, tarn_outcome *out)
-{
-    const char *at = strncmp(s->hub.stopping, "spot ", 5) ? NULL : strstr(s->hub.stopping, " host ");
-    if (!at) return;
-    at += strlen(" host ");
-    char name[256];
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(at, ": "), at);
-    if (!s->job.remote || tarn_host_is_local(name)) {
-        out->own_host_leaves = true;
-        return;
-    }
-    for (int i = 0; i < s->hub.rank_count; i++) {
-        tarn_host *host = strcmp(s->hub.rank[i].host, name) ? NULL : tarn_hosts_of_rank(&s->hosts, i);
-        if (!host || host->rests_until > now) continue;
-        host->rests_until = now + TARN_HOST_REST_SECONDS;
-        tarn_supervisor_say("host %s is being taken away: going on without it", host->name);
-        tarn_run_status_event(&s->status, "host", i, s->hub.reached, s->hub.stopping);
-    }
-}
-
 /* ---- one launch ----------------------------------------------------------------------------------------------------
  */
 
@@ -369,8 +230,8 @@ static bool must_end(launch *l, double now)
 }
 
 /* A program without Tarn: nobody joins until the start limit, and its processes are there. It is told once, and watched
- * by its exit code alone. One that has spoken in an earlier launch hangs; so does a launcher of which no process is
- * seen on this host. Who speaks after all gives the others as much time again. */
+ * by its exit code alone. One that has spoken in an earlier launch hangs; so does a launcher for other hosts of
+ * which no process is seen on this one. Who speaks after all gives the others as much time again. */
 static bool nobody_speaks(launch *l, double now)
 {
     tarn_supervisor *s = l->s;
@@ -382,7 +243,7 @@ static bool nobody_speaks(launch *l, double now)
     s->spoken = s->spoken || spoke;
     double limit = s->request->start_limit;
     if (spoke || l->unwatched || s->spoken || limit <= 0 || now - l->started <= limit) return l->unwatched;
-    if (tarn_signal_named(s->hub.token, 0) < (s->job.direct ? 1 : 2)) return false;
+    if (s->job.remote && tarn_signal_named(s->hub.token, 0) < 2) return false;
     l->unwatched = true;
     if (s->told_unwatched) return true;
     s->told_unwatched = true;
@@ -409,7 +270,7 @@ static bool must_die(launch *l, double now)
     }
     if (hub->first_lost > 0 && now - hub->first_lost > LOST_GRACE) return true;
     int number;
-    const tarn_hub_rank *failed = first_failed(hub, &number);
+    const tarn_hub_rank *failed = tarn_hub_first_failed(hub, &number);
     if (failed && now - failed->failed_at > FAILED_GRACE) return true;
     if (all_said_bye(hub)) return must_end(l, now);
     if (l->hung) {
@@ -444,14 +305,9 @@ static void forgive(launch *l, double seconds, double now)
     if (l->s->job.stopped_since > 0) l->s->job.stopped_since += seconds;
 }
 
-static bool start(launch *l)
+static int start_job(tarn_supervisor *s, char *const *instead)
 {
-    tarn_supervisor *s = l->s;
     char address[2048];
-    if (!tarn_hub_begin(&s->hub, s->ranks)) {
-        snprintf(s->why, sizeof s->why, "no memory for %d ranks", s->ranks);
-        return false;
-    }
     tarn_hub_address(&s->hub, address, sizeof address);
     bool remote = s->use_hosts ? !tarn_hosts_all_local(&s->hosts) : s->hub.every_interface;
     tarn_job_setup setup = {.ranks = s->ranks,
@@ -459,8 +315,19 @@ static bool start(launch *l)
                             .address = address,
                             .launch = s->status.launches,
                             .remote = remote,
-                            .restarted = s->begun};
-    int error = tarn_job_start(&s->job, s->request, &setup, &s->workspace);
+                            .restarted = s->begun,
+                            .instead = instead};
+    return tarn_job_start(&s->job, s->request, &setup, &s->workspace);
+}
+
+static bool start(launch *l)
+{
+    tarn_supervisor *s = l->s;
+    if (!tarn_hub_begin(&s->hub, s->ranks)) {
+        snprintf(s->why, sizeof s->why, "no memory for %d ranks", s->ranks);
+        return false;
+    }
+    int error = start_job(s, NULL);
     if (error)
         snprintf(s->why, sizeof s->why, "%s cannot be started: %s",
                  s->ranks == 1 && !s->use_hosts ? s->request->program[0] : s->request->mpirun, strerror(error));
@@ -504,14 +371,27 @@ tarn_outcome tarn_supervisor_launch(tarn_supervisor *s)
         tarn_supervisor_say("there is no status file: %s", l.claim_problem);
         s->status.complained = true;
     }
-    judge(&l, killed, &outcome);
+    tarn_supervisor_judge(s, killed, l.hung ? l.problem : NULL, l.hung_rank, &outcome);
     outcome.stop_asked = s->stop_asked;
     outcome.regrow_asked = l.regrow;
     outcome.apart = l.apart;
     outcome.resumed = s->hub.resumed;
     outcome.reached = s->hub.reached;
     outcome.ended = tarn_seconds();
-    read_spot_notice(s, tarn_seconds(), &outcome);
     tarn_workspace_sweep(&s->workspace);
     return outcome;
+}
+
+bool tarn_supervisor_launcher_fails(tarn_supervisor *s)
+{
+    static char *nothing[] = {"true", NULL};
+    if (s->job.direct || s->job.remote || s->spoken || !s->job.ended || !WIFEXITED(s->job.status) ||
+        !WEXITSTATUS(s->job.status) || start_job(s, nothing))
+        return false;
+    double until = tarn_seconds() + PROBE_SECONDS;
+    while (!s->job.ended && !s->stop_asked && tarn_seconds() < until) tarn_supervisor_serve(s, TICK);
+    bool fails = s->job.ended && WIFEXITED(s->job.status) && WEXITSTATUS(s->job.status);
+    tarn_job_kill(&s->job, s->hub.token);
+    tarn_workspace_sweep(&s->workspace);
+    return fails;
 }

@@ -254,7 +254,7 @@ static int prepare(tarn_supervisor *s)
         case TARN_STATUS_HELD:
             return refuse("%s", problem);
         case TARN_STATUS_BROKEN:
-            return refuse("--status %s", problem);
+            return refuse("--status %s: name a file in a directory that exists and that you may write to", problem);
         }
         tarn_supervisor_inherit(s);
     }
@@ -373,6 +373,9 @@ static int end_run(tarn_supervisor *s, const tarn_decision *decision, const tarn
         return finish(s, STOPPED, "stopped", "stopped (%s)%s%s; start again with the same command to go on", cause,
                       saved ? "" : ", not in order: ", saved ? "" : s->why);
     }
+    if (!strcmp(word, "stalled") && s->policy.highest < 0)
+        return finish(s, 1, "failed", "gave up: %d restart%s in a row and never a first step; the last one: %s",
+                      s->policy.stalled, s->policy.stalled == 1 ? "" : "s", s->why);
     if (!strcmp(word, "stalled"))
         return finish(s, 1, "failed",
                       "gave up: %d restart%s in a row without a step beyond %" PRId64 ", the highest ever reached; the "
@@ -390,6 +393,12 @@ static int run(tarn_supervisor *s)
         tarn_outcome outcome = tarn_supervisor_launch(s);
         if (s->held) return refuse("%s", s->why);
         if (outcome.end == TARN_END_LOST && !s->job.pid) return finish(s, WRONG, "failed", "%s", s->why);
+        if (first && !outcome.stop_asked && tarn_supervisor_launcher_fails(s))
+            return finish(
+                s, WRONG, "failed",
+                "%s started no process (%s), not even one that does nothing: its own message is above; see to "
+                "--mpi-option, --mpirun and -n",
+                s->request->mpirun, s->why);
         /* A run begun anew where an earlier one had ended has steps of its own to reach. */
         if (first && outcome.resumed == 0 && s->status.inherited && !s->status.inherited_killed) s->policy.highest = -1;
         if (outcome.resumed > 0) outcome.older_checkpoint = has_older_checkpoint(s, outcome.resumed);
@@ -421,6 +430,15 @@ static int run(tarn_supervisor *s)
     }
 }
 
+/* What killed ranks were writing is of no use; while another run writes there it is that run's matter. */
+static void remove_temporaries(const tarn_supervisor *s)
+{
+    int lock = s->hub.directory[0] ? tarn_checkpoint_try_lock(s->hub.directory) : -1;
+    if (lock < 0) return;
+    tarn_checkpoint_remove_temporaries(s->hub.directory);
+    tarn_checkpoint_unlock(lock);
+}
+
 int tarn_supervise(const tarn_run_request *request)
 {
     tarn_supervisor *s = calloc(1, sizeof *s);
@@ -437,6 +455,7 @@ int tarn_supervise(const tarn_run_request *request)
     tarn_run_status_start(&s->status, request->program);
     int code = prepare(s);
     if (!code) code = run(s);
+    remove_temporaries(s);
     clean_hosts(s);
     tarn_workspace_close(&s->workspace);
     if (s->status.lock >= 0) tarn_run_status_end(&s->status);

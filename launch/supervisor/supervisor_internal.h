@@ -44,7 +44,19 @@ void tarn_supervisor_tell(tarn_supervisor *supervisor, const char *state);
 void tarn_supervisor_inherit(tarn_supervisor *supervisor);
 /* Reads the hosts anew and starts their probes; false (and says why) when the file cannot be read. */
 bool tarn_supervisor_look_for_hosts(tarn_supervisor *supervisor);
+/* "step 17", or "before the first step". */
+enum { TARN_STEP_TEXT = 48 };
+const char *tarn_supervisor_step(int64_t step, char out[TARN_STEP_TEXT]);
+/* The first rank that told of an error, and its number; NULL. */
+const tarn_hub_rank *tarn_hub_first_failed(const tarn_hub *hub, int *number);
+/* Fills in how the launch ended, and the supervisor's `why`. `hang`: what the watch said, NULL: nobody hung. Call it
+ * once no process is left. */
+void tarn_supervisor_judge(tarn_supervisor *supervisor, bool killed, const char *hang, int hung_rank,
+                           tarn_outcome *out);
 /* One launch: starts the processes, watches, and returns when none is left. */
 tarn_outcome tarn_supervisor_launch(tarn_supervisor *supervisor);
+/* After a launch of which no rank ever spoke, on this host: whether mpirun with the same options fails to start even a
+ * program that does nothing, so that none of ours was started. */
+bool tarn_supervisor_launcher_fails(tarn_supervisor *supervisor);
 
 #endif

@@ -23,6 +23,19 @@ __attribute__((format(printf, 2, 3))) static void add(sentence *s, const char *f
     if (length > 0) s->used += (size_t)length;
 }
 
+/* Where a rank that is silent is now nobody knows. */
+static void name_silent(sentence *s, const tarn_hub_rank *rank, int number, double seconds)
+{
+    if (s->named++ >= NAMED) return;
+    add(s, "%srank %d on %s: nothing heard of it for %.0f s, last heard ", s->named > 1 ? "; " : "", number, rank->host,
+        seconds);
+    if (rank->step >= 0)
+        add(s, "at step %" PRId64, rank->step);
+    else
+        add(s, "before the first step");
+    if (*rank->what) add(s, " (%s)", rank->what);
+}
+
 static void name_rank(sentence *s, const tarn_hub_rank *rank, int number, double seconds, const char *trouble)
 {
     if (s->named++ >= NAMED) return;
@@ -79,7 +92,7 @@ tarn_watch_verdict tarn_watch(const tarn_hub_rank *ranks, int count, const tarn_
         present++;
         if (now - ranks[i].heard <= limits->hang) continue;
         if (*rank < 0) *rank = i;
-        name_rank(&s, &ranks[i], i, now - ranks[i].heard, "nothing heard of it");
+        name_silent(&s, &ranks[i], i, now - ranks[i].heard);
     }
     end_sentence(&s);
     if (*rank >= 0) return TARN_WATCH_SILENT;

@@ -60,4 +60,7 @@ const char *tarn_config_text(const tarn_config *config);
  * it, both values and the remedy. */
 tarn_status tarn_config_check_resume(tarn_context *context, const tarn_config *config, const tarn_config *begun_with);
 
+/* The nearest of words separated by |, or false when none is near. */
+bool tarn_config_suggest_choice(const char *choices, const char *word, char *out, size_t size);
+
 #endif

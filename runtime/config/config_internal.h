@@ -43,7 +43,5 @@ void tarn_config_value_clear(tarn_config_value *value);
 /* Writes ": did you mean "x"?" or the names that would be known, for an unknown name (a key, or a section when
  * `section`). */
 void tarn_config_suggest(const tarn_config_key *schema, int keys, const char *name, char *out, size_t size);
-/* The nearest of words separated by |, or false when none is near. */
-bool tarn_config_suggest_choice(const char *choices, const char *word, char *out, size_t size);
 
 #endif

@@ -112,19 +112,29 @@ static void observe(tarn_monitor *monitor)
     }
 }
 
+static void put_position(tarn_monitor *monitor, int64_t step)
+{
+    char where[TARN_MONITOR_LINE], line[TARN_MONITOR_LINE + 128];
+    tarn_monitor_describe(monitor, where, sizeof where);
+    snprintf(line, sizeof line, "at %lld %llu %d %.1f %s", (long long)step, (unsigned long long)monitor->seen_progress,
+             atomic_load(&monitor->waiting) ? 1 : 0, monitor->clock - monitor->progress_at, where);
+    tarn_channel_put(&monitor->channel, line);
+}
+
 static void report(tarn_monitor *monitor)
 {
     if (!monitor->channel.connected || monitor->clock < monitor->next_report) return;
     monitor->next_report = monitor->clock + REPORT_SECONDS;
     /* Reports do not pile up while the supervisor does not read. */
     if (monitor->channel.out_used > 4 * TARN_MONITOR_LINE) return;
-    char where[TARN_MONITOR_LINE], line[TARN_MONITOR_LINE + 128];
-    tarn_monitor_describe(monitor, where, sizeof where);
-    snprintf(line, sizeof line, "at %lld %llu %d %.1f %s",
-             (long long)atomic_load_explicit(&monitor->step, memory_order_relaxed),
-             (unsigned long long)monitor->seen_progress, atomic_load(&monitor->waiting) ? 1 : 0,
-             monitor->clock - monitor->progress_at, where);
-    tarn_channel_put(&monitor->channel, line);
+    put_position(monitor, atomic_load_explicit(&monitor->step, memory_order_relaxed));
+}
+
+/* The supervisor counts steps that were reached: before the words that end a run it hears of the last one, which may be
+ * younger than the last report. */
+static bool is_last_word(const char *line)
+{
+    return !strncmp(line, "failed ", 7) || !strncmp(line, "bye ", 4);
 }
 
 static void take_queue(tarn_monitor *monitor)
@@ -135,8 +145,10 @@ static void take_queue(tarn_monitor *monitor)
     monitor->queue = NULL;
     monitor->queue_used = monitor->queue_capacity = 0;
     pthread_mutex_unlock(&monitor->lock);
-    for (char *line = lines; used && line < lines + used; line += strlen(line) + 1)
+    for (char *line = lines; used && line < lines + used; line += strlen(line) + 1) {
+        if (is_last_word(line)) put_position(monitor, atomic_load_explicit(&monitor->last_step, memory_order_relaxed));
         tarn_channel_put(&monitor->channel, line);
+    }
     free(lines);
 }
 
@@ -336,7 +348,7 @@ tarn_status tarn_monitor_start(tarn_context *context)
     monitor->supervised = supervised;
     monitor->fixed_hang = hang ? strtod(hang, NULL) : 0;
     monitor->main_place = tarn_place_here();
-    monitor->step = monitor->seen_step = -1;
+    monitor->step = monitor->last_step = monitor->seen_step = -1;
     monitor->peers_worked = -INFINITY;
     monitor->ending_since = -1;
     monitor->channel.socket = -1;

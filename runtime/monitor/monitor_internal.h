@@ -46,7 +46,8 @@ typedef struct tarn_monitor {
     double fixed_hang; /* TARN_HANG_SECONDS; 0: not given */
     tarn_place *main_place;
 
-    _Atomic int64_t step;
+    _Atomic int64_t step;      /* -1 outside training */
+    _Atomic int64_t last_step; /* the last that was none of -1 */
     monitor_text what, label;
     atomic_bool waiting;
     _Atomic double watch;        /* seconds; 0: not in training */

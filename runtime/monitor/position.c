@@ -173,6 +173,7 @@ void tarn_monitor_step(tarn_context *context, int64_t step)
 {
     if (!context || !context->monitor) return;
     atomic_store_explicit(&context->monitor->step, step, memory_order_relaxed);
+    if (step >= 0) atomic_store_explicit(&context->monitor->last_step, step, memory_order_relaxed);
     tarn_monitor_progress(context);
 }
 
