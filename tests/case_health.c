@@ -100,7 +100,7 @@ static tarn_tensor *loss(tarn_step *step, const tarn_batch *batch, void *model)
 static tarn_status progress(void *user, const tarn_progress *now)
 {
     int64_t *sum = user;
-    *sum = *sum * 31 + now->step + (int64_t)(now->loss * 1e9);
+    *sum = (int64_t)((uint64_t)*sum * 31u + (uint64_t)now->step + (uint64_t)(now->loss * 1e9)); /* may wrap around */
     if (here("die", now->step)) {
         fflush(stdout);
         usleep(300000); /* checkpoints are written by a thread: so that there is one to go on from */

@@ -31,7 +31,6 @@ __attribute__((unused)) static bool tarn_test_write_text(const char *path, int s
 __attribute__((unused)) static int tarn_test_tarn(const char *folder, const char *environment, int ranks,
                                                   const char *arguments, char **output)
 {
-    setenv("ASAN_OPTIONS", "detect_leaks=0", ranks > 0);
     char *launch =
         ranks ? tarn_test_format("mpirun --oversubscribe --bind-to none --timeout 200 -n %d ", ranks) : strdup("");
     char *line = tarn_test_format("cd %s && export TARN_TEST=1 %s && exec %s" TARN_PROGRAM " %s", folder, environment,

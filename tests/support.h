@@ -135,6 +135,7 @@ __attribute__((unused)) static void tarn_test_mpi_begin(tarn_test_mpi *mpi)
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     setenv("OMPI_MCA_mpi_yield_when_idle", "1", 1);
+    setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* MPI keeps memory until the end */
     strcpy(mpi->sessions, "/tmp/tarn-test-XXXXXX");
     strcpy(mpi->segments, "/dev/shm/tarn-test-XXXXXX");
     if (!mkdtemp(mpi->sessions)) mpi->sessions[0] = '\0';
@@ -167,8 +168,6 @@ __attribute__((unused)) static int tarn_test_run_mpi(const char *command, int se
  * with / is taken as it stands. Environment: setenv before. Returns as tarn_test_run. */
 __attribute__((unused)) static int tarn_test_mpirun(int ranks, const char *command, char **output)
 {
-    /* MPI keeps memory until the end: leaks are looked for in single-process tests. */
-    setenv("ASAN_OPTIONS", "detect_leaks=0", ranks > 0);
     const char *folder = command[0] == '/' ? "" : TARN_BINARY_DIR "/tests/";
     char *line = ranks > 0 ? tarn_test_format("exec mpirun --oversubscribe --bind-to none --timeout %d -n %d %s%s",
                                               TARN_TEST_SECONDS - 5, ranks, folder, command)
