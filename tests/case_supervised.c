@@ -1,5 +1,5 @@
 /* case_supervised.c - a rank that speaks to the supervisor and does what it is told to: no Tarn, no MPI in it, so that
- * the supervisor is tested by itself. Launched by tests/test_supervisor.c through `tarn run`.
+ * the supervisor is tested by itself. Launched by tests/test_run.c through `tarn run`.
  *
  * usage: case_supervised DIRECTORY STEPS SECONDS_PER_STEP [EVENT ...]
  * The "training": a file DIRECTORY/step holds the steps done (rank 0 writes it at every step = a checkpoint). An event
