@@ -58,6 +58,20 @@ bool tarn_checkpoint_find(char out[TARN_CHECKPOINT_PATH], const char *directory,
     return true;
 }
 
+bool tarn_checkpoint_name_aside(char out[TARN_CHECKPOINT_PATH], const char *directory, const char *prefix, int64_t step,
+                                bool folder)
+{
+    char number[16] = "";
+    for (int i = 2; i < 1000; i++) {
+        if (!tarn_checkpoint_path(out, directory, "%s-%012lld%s%s", prefix, (long long)step, number,
+                                  folder ? "" : ".h5"))
+            return false;
+        if (access(out, F_OK)) return true;
+        snprintf(number, sizeof number, "-%d", i);
+    }
+    return false;
+}
+
 bool tarn_checkpoint_sync_directory(const char *directory, tarn_problem *problem)
 {
     int file = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -22,6 +22,9 @@ bool tarn_checkpoint_file(char out[TARN_CHECKPOINT_PATH], const char *directory,
 bool tarn_checkpoint_folder(char out[TARN_CHECKPOINT_PATH], const char *directory, int64_t step);
 /* The one of these two that exists, the file first; the file's name when neither does. */
 bool tarn_checkpoint_find(char out[TARN_CHECKPOINT_PATH], const char *directory, int64_t step);
+/* directory/<prefix>-<step>, with a number behind it where that is taken: what was set aside before stays. */
+bool tarn_checkpoint_name_aside(char out[TARN_CHECKPOINT_PATH], const char *directory, const char *prefix, int64_t step,
+                                bool folder);
 bool tarn_checkpoint_is_folder(const char *path);
 
 /* Creates a directory with its parents and makes its name durable. */

@@ -27,18 +27,6 @@ static bool another_is_valid(const char *directory, int64_t step, bool *valid, t
     return done ? true : tarn_problem_set(problem, ENOMEM, "out of memory");
 }
 
-/* A name that is not taken yet. */
-static bool free_name(char out[TARN_CHECKPOINT_PATH], const char *directory, int64_t step, const char *ending)
-{
-    char number[16] = "";
-    for (int i = 2; i < 1000; i++) {
-        if (!tarn_checkpoint_path(out, directory, "quarantined-%012" PRId64 "%s%s", step, number, ending)) return false;
-        if (access(out, F_OK)) return true;
-        snprintf(number, sizeof number, "-%d", i);
-    }
-    return false;
-}
-
 bool tarn_checkpoint_quarantine(const char *directory, int64_t step, tarn_problem *problem)
 {
     char path[TARN_CHECKPOINT_PATH], aside[TARN_CHECKPOINT_PATH];
@@ -53,8 +41,7 @@ bool tarn_checkpoint_quarantine(const char *directory, int64_t step, tarn_proble
                                 "%s is not set aside: no other checkpoint of %s is valid, and the run would have to "
                                 "start over",
                                 path, directory);
-    const char *ending = tarn_checkpoint_is_folder(path) ? "" : ".h5";
-    if (!free_name(aside, directory, step, ending))
+    if (!tarn_checkpoint_name_aside(aside, directory, "quarantined", step, tarn_checkpoint_is_folder(path)))
         return tarn_problem_set(problem, EEXIST, "%s: no name is left to set it aside under", path);
     if (rename(path, aside))
         return tarn_problem_set(problem, errno, "renaming %s to %s: %s", path, aside, strerror(errno));

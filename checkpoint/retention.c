@@ -46,9 +46,9 @@ bool tarn_checkpoint_prune(tarn_checkpoint_store *store)
         if (found_valid) valid = i;
     }
     for (int i = 0; found_valid && i < count; i++)
-        if (i != valid && tarn_checkpoint_find(found->path, store->directory, steps[i]) &&
-            tarn_checkpoint_remove(found->path))
-            removed++;
+        while (i != valid && tarn_checkpoint_find(found->path, store->directory, steps[i]) &&
+               !access(found->path, F_OK) && tarn_checkpoint_remove(found->path))
+            removed++; /* a step may be there as a file and as a folder */
     if (removed)
         tarn_checkpoint_note_down(
             store, TARN_LOG_WARN,
@@ -59,33 +59,38 @@ bool tarn_checkpoint_prune(tarn_checkpoint_store *store)
     return removed > 0;
 }
 
+/* 1: set aside, 0: there is none of this step, -1: it cannot be. */
+static int set_aside(tarn_checkpoint_store *store, int64_t step, tarn_problem *problem)
+{
+    char path[TARN_CHECKPOINT_PATH], aside[TARN_CHECKPOINT_PATH];
+    if (!tarn_checkpoint_find(path, store->directory, step) || access(path, F_OK)) return 0;
+    if (!tarn_checkpoint_name_aside(aside, store->directory, "superseded", step, tarn_checkpoint_is_folder(path))) {
+        tarn_problem_set(problem, EEXIST, "%s, of a later step: no name is left to set it aside under", path);
+        return -1;
+    }
+    if (rename(path, aside)) {
+        tarn_problem_set(problem, errno, "%s, of a later step, cannot be renamed: %s", strrchr(path, '/') + 1,
+                         strerror(errno));
+        return -1;
+    }
+    tarn_checkpoint_note_down(
+        store, TARN_LOG_WARN,
+        "checkpoint: %s is of a later step than the one just saved, and is called %s from now on: remove it when you "
+        "do not need it",
+        path, strrchr(aside, '/') + 1);
+    return 1;
+}
+
 bool tarn_checkpoint_set_later_aside(tarn_checkpoint_store *store, int64_t newest, tarn_problem *problem)
 {
     int64_t *steps;
-    int count, renamed = 0;
-    char path[TARN_CHECKPOINT_PATH], aside[TARN_CHECKPOINT_PATH];
+    int count, renamed = 0, last = 0;
     if (!tarn_checkpoint_scan(&steps, &count, store->directory, problem)) return false;
-    bool done = true;
-    for (int i = 0; done && i < count && steps[i] > newest; i++) {
-        if (!tarn_checkpoint_find(path, store->directory, steps[i])) continue;
-        bool folder = tarn_checkpoint_is_folder(path);
-        if (!tarn_checkpoint_path(aside, store->directory, "superseded-%012lld%s", (long long)steps[i],
-                                  folder ? "" : ".h5")) {
-            done = tarn_problem_set(problem, ENAMETOOLONG, "too long a name");
-        } else if (folder ? !tarn_checkpoint_put_in_place(path, aside) : rename(path, aside)) {
-            done = tarn_problem_set(problem, errno, "%s, of a later step, cannot be renamed: %s",
-                                    strrchr(path, '/') + 1, strerror(errno));
-        } else {
-            renamed++;
-            tarn_checkpoint_note_down(
-                store, TARN_LOG_WARN,
-                "checkpoint: %s is of a later step than the one just saved, and is called %s from now on: remove it "
-                "when you do not need it",
-                path, strrchr(aside, '/') + 1);
-        }
-    }
+    for (int i = 0; last >= 0 && i < count && steps[i] > newest; i++)
+        /* A step may be there twice, as a file and as a folder of parts. */
+        while ((last = set_aside(store, steps[i], problem)) > 0) renamed++;
     free(steps);
-    return done && (!renamed || tarn_checkpoint_sync_directory(store->directory, problem));
+    return last >= 0 && (!renamed || tarn_checkpoint_sync_directory(store->directory, problem));
 }
 
 /* Keeps the newest up to `newest`. Files whose header is broken do not count, so that they push no good one out. */

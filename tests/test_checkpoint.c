@@ -253,6 +253,11 @@ Test(checkpoint, a_run_that_went_back_leaves_later_steps_aside)
     cr_assert(exists("superseded-000000000200.h5") && !exists("ckpt-000000000200.h5"));
     cr_assert(strstr(logged, "superseded-000000000200.h5"));
     check_loaded(50);
+    /* Again: what was set aside before stays what it was. */
+    cr_assert_eq(save(200, "y", false), TARN_OK);
+    cr_assert_eq(save(60, "y", false), TARN_OK);
+    cr_assert(exists("superseded-000000000200.h5") && exists("superseded-000000000200-2.h5"));
+    check_loaded(60);
 }
 
 /* ---- damage --------------------------------------------------------------------------------------------------------
