@@ -397,7 +397,7 @@ Test(hang, waits_follow_the_limit_of_the_run, .timeout = 120)
     setenv("TARN_TEST_HEALTH", "3", 1);
     char *output;
     int code = tarn_test_mpirun(2, "case_monitor slow 1 3 40", &output);
-    cr_assert(code == 1 && has(output, "rank 0 waited 4 s for rank 1 at: "), "%d: %s", code, output);
+    cr_assert(code == 1 && has(output, "rank 0 waited 3 s for rank 1 at: "), "%d: %s", code, output);
     free(output);
 }
 

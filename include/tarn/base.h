@@ -146,9 +146,9 @@ TARN_API const char *tarn_stop_reason(void);
 TARN_API bool tarn_stop_requested(void);
 TARN_API tarn_status tarn_handle_signals(tarn_context *context);
 
-/* Says that the program works: a rank that shows no progress for health.timeout seconds (default 60) while it trains
- * counts as hung and is ended, with all others. What Tarn does itself shows; call this now and then, from any thread,
- * in work of one's own between steps or in a loss function that takes longer. Costs nanoseconds. */
+/* Says that the program works: a rank that shows no progress for most of health.timeout seconds (default 60) while it
+ * trains counts as hung and is ended, with all others. What Tarn does itself shows; call this now and then, from any
+ * thread, in work of one's own between steps or in a loss function that takes longer. Costs nanoseconds. */
 TARN_API void tarn_still_working(tarn_context *context);
 
 #ifdef __cplusplus

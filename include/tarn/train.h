@@ -107,8 +107,8 @@ typedef struct tarn_train_options {
     const char *run_name;
     tarn_user_state *user_states;
     int user_state_count;
-    double health_timeout; /* seconds without any progress after which a rank counts as hung, and 1.25 times which one
-                              waits for another; 0 = 60. See tarn_still_working */
+    double health_timeout; /* seconds one rank waits for another; after 0.8 of them without any progress a rank counts
+                              as hung, and names itself; 0 = 60. See tarn_still_working */
     tarn_progress_function *progress;
     void *progress_user;
 } tarn_train_options;

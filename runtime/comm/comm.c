@@ -93,7 +93,7 @@ double tarn_comm_timeout(const tarn_context *context, bool *fixed)
     double seconds = timeout_of_environment();
     if (fixed) *fixed = seconds > 0;
     if (seconds > 0) return seconds;
-    return (tarn_monitor_supervised(context) ? 1.5 : 1.25) * tarn_monitor_hang_seconds(context);
+    return (tarn_monitor_supervised(context) ? 1.5 : 1.0) * tarn_monitor_hang_seconds(context);
 }
 
 double tarn_comm_start_timeout(const tarn_context *context)

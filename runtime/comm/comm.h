@@ -18,9 +18,9 @@ typedef struct tarn_comm_patience {
     bool fixed;         /* TARN_COMM_TIMEOUT gave it */
 } tarn_comm_patience;
 
-/* Seconds after which a wait for a peer is given up: TARN_COMM_TIMEOUT, else 1.25 times the seconds without progress
- * after which a rank counts as hung (health.timeout, default 60), so that the hung one is named first, by itself; 1.5
- * times under a supervisor, which is to name it. *fixed: TARN_COMM_TIMEOUT says so. */
+/* Seconds after which a wait for a peer is given up: TARN_COMM_TIMEOUT, else health.timeout (default 60), of which a
+ * rank that hangs takes only 0.8 to name itself; under a supervisor, which is to name it, 1.5 times the seconds without
+ * progress after which that judges. *fixed: TARN_COMM_TIMEOUT says so. */
 double tarn_comm_timeout(const tarn_context *context, bool *fixed);
 /* For calls that cannot be given up from inside, while ranks start and end: TARN_COMM_TIMEOUT, else 300; 0 (none) under
  * a supervisor, which has limits of its own for them. */

@@ -183,7 +183,9 @@ static void judge(tarn_monitor *monitor)
 {
     double watch = atomic_load(&monitor->watch);
     if (watch <= 0 || atomic_load(&monitor->ending) || atomic_load(&monitor->waiting)) return;
-    double limit = tarn_monitor_hang_seconds(monitor->context), slow = 10 * step_median(monitor);
+    /* Before the waits of the others end, at the whole of it: who hangs names itself first. */
+    double seconds = tarn_monitor_hang_seconds(monitor->context), limit = 0.8 * seconds,
+           slow = 10 * step_median(monitor);
     if (limit < slow) limit = slow; /* ops of a run with long steps may be long, too */
     double idle = monitor->clock - monitor->progress_at;
     if (idle <= limit) return;
@@ -196,7 +198,7 @@ static void judge(tarn_monitor *monitor)
     leave(monitor,
           "hung at %s; it ends the job, so that nobody waits for it. Work of the program's own that takes "
           "longer calls tarn_still_working, or sets health.timeout (now %g s)",
-          where, limit);
+          where, seconds);
 }
 
 static void judge_blocking(tarn_monitor *monitor)

@@ -47,7 +47,7 @@ struct tarn_comm {
 };
 
 /* Polls until done or until the deadline passes (TARN_ERROR_COMM; the message names `label`, the rank, the seconds).
- * The deadline is TARN_COMM_TIMEOUT seconds (environment), else 1.25 times health.timeout (default 60 s), 1.5 times
+ * The deadline is TARN_COMM_TIMEOUT seconds (environment), else health.timeout (default 60 s), 1.5 times
  * under a supervisor; time in which this process was stopped does not count. */
 TARN_API tarn_status tarn_comm_wait(tarn_comm *comm, tarn_request *request, const char *label);
 /* Blocking forms, for start-up and the end. Every rank makes the same calls with the same labels in the same order:
