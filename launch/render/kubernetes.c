@@ -29,10 +29,7 @@ static cJSON *failure_policy(void)
 
 tarn_status tarn_render_kubernetes(tarn_context *context, const tarn_render *render, char **text)
 {
-    cJSON *job = cJSON_CreateObject();
-    cJSON_AddStringToObject(job, "apiVersion", "batch/v1");
-    cJSON_AddStringToObject(job, "kind", "Job");
-    cJSON_AddItemToObject(job, "metadata", tarn_render_metadata(render, ""));
+    cJSON *job = tarn_render_job(render, "batch/v1", "Job");
     cJSON *spec = cJSON_AddObjectToObject(job, "spec");
     cJSON_AddNumberToObject(spec, "backoffLimit", render->restarts);
     if (render->seconds) cJSON_AddNumberToObject(spec, "activeDeadlineSeconds", (double)render->seconds);

@@ -17,10 +17,7 @@ static cJSON *replica(int replicas, const char *restart_policy, cJSON *pod)
 
 tarn_status tarn_render_mpijob(tarn_context *context, const tarn_render *render, char **text)
 {
-    cJSON *job = cJSON_CreateObject();
-    cJSON_AddStringToObject(job, "apiVersion", "kubeflow.org/v2beta1");
-    cJSON_AddStringToObject(job, "kind", "MPIJob");
-    cJSON_AddItemToObject(job, "metadata", tarn_render_metadata(render, ""));
+    cJSON *job = tarn_render_job(render, "kubeflow.org/v2beta1", "MPIJob");
     cJSON *spec = cJSON_AddObjectToObject(job, "spec");
     cJSON_AddNumberToObject(spec, "slotsPerWorker", render->ranks / render->nodes);
     cJSON_AddStringToObject(spec, "mpiImplementation", "OpenMPI");

@@ -30,6 +30,15 @@ cJSON *tarn_render_metadata(const tarn_render *render, const char *suffix)
     return metadata;
 }
 
+cJSON *tarn_render_job(const tarn_render *render, const char *version, const char *kind)
+{
+    cJSON *job = cJSON_CreateObject();
+    cJSON_AddStringToObject(job, "apiVersion", version);
+    cJSON_AddStringToObject(job, "kind", kind);
+    cJSON_AddItemToObject(job, "metadata", tarn_render_metadata(render, ""));
+    return job;
+}
+
 cJSON *tarn_render_config_map(const tarn_render *render)
 {
     cJSON *map = cJSON_CreateObject();

@@ -10,6 +10,8 @@
 
 /* {"name": ..., "namespace": ..., "labels": ...}; suffix is put after the name of the run. */
 cJSON *tarn_render_metadata(const tarn_render *render, const char *suffix);
+/* The beginning of a job: its kind and, named after the run, its metadata. */
+cJSON *tarn_render_job(const tarn_render *render, const char *version, const char *kind);
 /* The ConfigMap NAME-run with the run file. */
 cJSON *tarn_render_config_map(const tarn_render *render);
 /* tarn run -n N ... -- tarn train RUN.yaml ..., as a list of words. hostfile: NULL for one host. */

@@ -51,10 +51,7 @@ static cJSON *master_command(const tarn_render *render)
 
 tarn_status tarn_render_volcano(tarn_context *context, const tarn_render *render, char **text)
 {
-    cJSON *job = cJSON_CreateObject();
-    cJSON_AddStringToObject(job, "apiVersion", "batch.volcano.sh/v1alpha1");
-    cJSON_AddStringToObject(job, "kind", "Job");
-    cJSON_AddItemToObject(job, "metadata", tarn_render_metadata(render, ""));
+    cJSON *job = tarn_render_job(render, "batch.volcano.sh/v1alpha1", "Job");
     cJSON *spec = cJSON_AddObjectToObject(job, "spec");
     cJSON_AddStringToObject(spec, "schedulerName", "volcano");
     if (render->queue) cJSON_AddStringToObject(spec, "queue", render->queue);
