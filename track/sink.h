@@ -1,42 +1,58 @@
-/* sink.h - where the events of a run go. The queue of the tracker feeds one sink from its background thread.
+/* sink.h - where the events of a run go: file store, MLflow server, TensorBoard, W&B, Prometheus.
  *
- * Invariants: 1. a sink is called by one thread at a time; 2. it never touches the context: it reports a problem as
- * text, and the tracker decides what becomes of it; 3. an event it did not record is counted as lost, never retried by
- * force. A remote sink would stand behind a spool on disk that takes this queue's place as its source.
+ * Each sink is fed from the spool by a thread of its own (track/drain.c), which remembers on disk how far it has come.
+ * A sink that cannot go on now (a dead server) keeps only itself waiting: no other sink, and never training.
+ *
+ * Invariants: 1. write is called by one thread at a time, with events in the order of the spool; 2. a sink never
+ * touches the context: it reports a problem as text, and the tracker decides what becomes of it; 3. events may come
+ * again after a crash (what was taken and not yet remembered): taking an event twice leaves the same record as taking
+ * it once.
  */
 #ifndef TARN_TRACK_SINK_H
 #define TARN_TRACK_SINK_H
 
-#include <stdint.h>
+#include "track/event.h"
 
-typedef enum tarn_track_kind {
-    TARN_TRACK_METRIC,
-    TARN_TRACK_PARAM,
-    TARN_TRACK_TAG,
-    TARN_TRACK_ARTIFACT
-} tarn_track_kind;
+#include <tarn/track.h>
 
-typedef struct tarn_track_event {
-    tarn_track_kind kind;
-    int id;          /* of a metric: small numbers from 0 on, one a key, for tables */
-    const char *key; /* borrowed, outlives the sink's calls; of an artifact NULL */
-    char *text;      /* value of a param or tag; path inside artifacts/ of an artifact; owned by the event */
-    double value;    /* of a metric, finite */
-    int64_t step;
-    int64_t time_ms; /* frozen when the event was logged */
-    int file;        /* open for reading, of an artifact; -1 otherwise; owned by the event */
-} tarn_track_event;
+#include <limits.h>
+#include <stdbool.h>
 
-#define TARN_SINK_PROBLEM 512
+enum { TARN_SINK_PROBLEM = 512 };
+
+/* What a sink is told of its run when it is opened. */
+typedef struct tarn_sink_run {
+    const char *run_id;     /* 32 hex digits, made by Tarn; the run of a server may have an id of its own */
+    const char *experiment; /* never NULL */
+    const char *name;       /* NULL: none was given */
+    const char *state; /* an existing folder of this sink and run, for small files of its own (as: the run's id at the
+                          server); it lives as long as the spool */
+    bool resumed;      /* the spool has events of an earlier process */
+} tarn_sink_run;
+
+/* What became of the events of one call. */
+typedef struct tarn_sink_report {
+    int64_t taken;      /* events [0, taken) are done: recorded, or refused for good; the rest is offered again */
+    int64_t lost;       /* of those, refused for good */
+    double retry_after; /* seconds the destination asked for; 0: the drain's own back-off */
+    char problem[TARN_SINK_PROBLEM]; /* first reason of a loss or of the wait, with the remedy; "" */
+} tarn_sink_report;
 
 typedef struct tarn_sink tarn_sink;
 struct tarn_sink {
-    const char *name;
-    /* Records events in order; returns how many were lost, with the first reason in problem. */
-    int64_t (*write)(tarn_sink *sink, const tarn_track_event *events, int64_t count, char problem[TARN_SINK_PROBLEM]);
-    /* Records that the run ended: status "FINISHED", "FAILED" or "KILLED". Returns 0, or 1 with the reason. */
-    int (*finish)(tarn_sink *sink, const char *status, int64_t time_ms, char problem[TARN_SINK_PROBLEM]);
+    const char *name; /* [a-z-]+: in messages, and the name of its folder in the spool */
+    int64_t most;     /* events at most in one call; 0: any number */
+    /* Takes events. Blocks at most some seconds, unless cancelled. */
+    void (*write)(tarn_sink *sink, const tarn_track_event *events, int64_t count, tarn_sink_report *report);
+    /* May be NULL. From any thread: a write under way and all later ones return soon. */
+    void (*cancel)(tarn_sink *sink);
     void (*destroy)(tarn_sink *sink);
 };
+
+/* Makes a sink; *out NULL with TARN_OK: the options ask for none of this kind. May not wait for a server. notice: a
+ * warning that deserves to be told, or "". On failure problem says what, where and the remedy, and training does not
+ * start: only for what is wrong by itself (an address that is none, a directory that cannot be written). */
+typedef tarn_status tarn_sink_open(tarn_sink **out, const tarn_track_options *options, const tarn_sink_run *run,
+                                   char notice[TARN_SINK_PROBLEM], char problem[TARN_SINK_PROBLEM]);
 
 #endif

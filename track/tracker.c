@@ -13,7 +13,7 @@
 #include "runtime/config/document.h"
 #include "runtime/config/number.h"
 #include "track/environment.h"
-#include "track/file_store.h"
+#include "track/file_store/file_store.h"
 #include "track/record.h"
 
 #include <errno.h>
@@ -34,6 +34,17 @@
 /* The writer lets events gather this long, so that it wakes a few times a second however short a step is. */
 #define GATHER_MS 250
 
+/* An event on its way to the sink; owns its text and file. */
+typedef struct queued_event {
+    tarn_track_kind kind;
+    int id;
+    const char *key; /* of the record, except of an artifact */
+    char *text;      /* value of a param or tag; path inside artifacts/ of an artifact */
+    double value;
+    int64_t step, time_ms;
+    int file; /* open for reading, of an artifact; -1 otherwise */
+} queued_event;
+
 struct tarn_tracker {
     tarn_context *context;
     bool writes; /* rank 0 */
@@ -43,8 +54,8 @@ struct tarn_tracker {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake, drained;
     tarn_record *record;
-    tarn_track_event *queue; /* being filled */
-    tarn_track_event *batch; /* being written; the writer's without the lock */
+    queued_event *queue; /* being filled */
+    queued_event *batch; /* being written; the writer's without the lock */
     int64_t count;
     int64_t queued, handed; /* events put into the queue, and handed to the sink, since the tracker was opened */
     int artifacts;
@@ -57,7 +68,7 @@ struct tarn_tracker {
 /* ---- the writer
  * ------------------------------------------------------------------------------------------------------- */
 
-static void free_events(tarn_track_event *events, int64_t count)
+static void free_events(queued_event *events, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {
         free(events[i].text);
@@ -80,12 +91,45 @@ static bool gather(tarn_tracker *tracker)
     return true;
 }
 
+/* Hands events to the sink; returns how many were lost. */
+static int64_t hand_over(tarn_tracker *tracker, const queued_event *queued, int64_t count,
+                         char problem[TARN_SINK_PROBLEM])
+{
+    tarn_sink_report report = {0};
+    tarn_track_event *events = calloc((size_t)count, sizeof *events);
+    char(*files)[32] = calloc((size_t)count, sizeof *files);
+    if (events && files) {
+        for (int64_t i = 0; i < count; i++) {
+            const queued_event *from = &queued[i];
+            bool artifact = from->kind == TARN_TRACK_ARTIFACT;
+            events[i] = (tarn_track_event){.kind = from->kind,
+                                           .id = from->id,
+                                           .key = artifact ? from->text : from->key,
+                                           .text = artifact ? NULL : from->text,
+                                           .value = from->value,
+                                           .step = from->step,
+                                           .time_ms = from->time_ms};
+            if (!artifact) continue;
+            snprintf(files[i], sizeof files[i], "/proc/self/fd/%d", from->file);
+            events[i].file = files[i];
+        }
+        tracker->sink->write(tracker->sink, events, count, &report);
+    } else {
+        report.lost = count;
+        snprintf(report.problem, sizeof report.problem, "out of memory");
+    }
+    free(events);
+    free(files);
+    memcpy(problem, report.problem, sizeof report.problem);
+    return report.lost;
+}
+
 static void *write_queue(void *user)
 {
     tarn_tracker *tracker = user;
     pthread_mutex_lock(&tracker->lock);
     while (gather(tracker)) {
-        tarn_track_event *events = tracker->queue;
+        queued_event *events = tracker->queue;
         int64_t count = tracker->count;
         tracker->queue = tracker->batch;
         tracker->batch = events;
@@ -93,7 +137,7 @@ static void *write_queue(void *user)
         tracker->hurry = false;
         pthread_mutex_unlock(&tracker->lock);
         char problem[TARN_SINK_PROBLEM] = "";
-        int64_t lost = tracker->sink->write(tracker->sink, events, count, problem);
+        int64_t lost = hand_over(tracker, events, count, problem);
         int artifacts = 0;
         for (int64_t i = 0; i < count; i++) artifacts += events[i].kind == TARN_TRACK_ARTIFACT;
         free_events(events, count);
@@ -112,7 +156,7 @@ static void *write_queue(void *user)
 }
 
 /* Takes the event over, text and file included. Lock held. */
-static bool push(tarn_tracker *tracker, tarn_track_event event)
+static bool push(tarn_tracker *tracker, queued_event event)
 {
     event.time_ms = tarn_environment_time_ms();
     bool artifact = event.kind == TARN_TRACK_ARTIFACT;
@@ -197,7 +241,7 @@ static tarn_status set_value(tarn_tracker *tracker, tarn_track_kind kind, const 
     }
     free(key->value);
     key->value = kept;
-    if (!push(tracker, (tarn_track_event){.kind = kind, .key = key->name, .text = queued, .file = -1})) {
+    if (!push(tracker, (queued_event){.kind = kind, .key = key->name, .text = queued, .file = -1})) {
         free(key->value);
         key->value = NULL;
     }
@@ -247,12 +291,12 @@ tarn_status tarn_log_metric(tarn_tracker *tracker, const char *name, double valu
     else if (key) {
         switch (tarn_record_point(key, step, value, &before)) {
         case TARN_RECORD_NEW:
-            if (!push(tracker, (tarn_track_event){.kind = TARN_TRACK_METRIC,
-                                                  .id = key->id,
-                                                  .key = key->name,
-                                                  .value = value,
-                                                  .step = step,
-                                                  .file = -1}))
+            if (!push(tracker, (queued_event){.kind = TARN_TRACK_METRIC,
+                                              .id = key->id,
+                                              .key = key->name,
+                                              .value = value,
+                                              .step = step,
+                                              .file = -1}))
                 tarn_record_forget(key, step);
             break;
         case TARN_RECORD_DIFFERENT:
@@ -345,7 +389,7 @@ tarn_status tarn_log_artifact(tarn_tracker *tracker, const char *path, const cha
         return tarn_fail(tracker->context, TARN_ERROR_MEMORY, TARN_HERE, "out of memory for the artifact %s", path);
     }
     pthread_mutex_lock(&tracker->lock);
-    push(tracker, (tarn_track_event){.kind = TARN_TRACK_ARTIFACT, .text = name, .file = file});
+    push(tracker, (queued_event){.kind = TARN_TRACK_ARTIFACT, .text = name, .file = file});
     unlock(tracker);
     return TARN_OK;
 }
@@ -512,9 +556,13 @@ tarn_status tarn_track_close(tarn_tracker *tracker, const char *status)
         pthread_join(tracker->writer, NULL);
         pthread_mutex_lock(&tracker->lock);
         unlock(tracker); /* for its warning */
-        char problem[TARN_SINK_PROBLEM];
-        if (tracker->sink->finish(tracker->sink, known ? status : "FAILED", tarn_environment_time_ms(), problem))
-            tarn_log(context, TARN_LOG_WARN, "tracking: cannot record the end of run %s: %s", tracker->run_id, problem);
+        tarn_track_event end = {
+            .kind = TARN_TRACK_END, .text = known ? status : "FAILED", .time_ms = tarn_environment_time_ms()};
+        tarn_sink_report report = {0};
+        tracker->sink->write(tracker->sink, &end, 1, &report);
+        if (report.lost)
+            tarn_log(context, TARN_LOG_WARN, "tracking: cannot record the end of run %s: %s", tracker->run_id,
+                     report.problem);
         if (tracker->lost)
             tarn_log(context, TARN_LOG_WARN, "tracking: %lld events of run %s could not be recorded",
                      (long long)tracker->lost, tracker->run_id);

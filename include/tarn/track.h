@@ -11,10 +11,19 @@ extern "C" {
 typedef struct tarn_tracker tarn_tracker;
 
 typedef struct tarn_track_options {
-    const char *store;      /* directory of the file store; NULL = "mlruns" */
-    const char *experiment; /* NULL = "Default" */
-    const char *name;       /* run name; NULL = one is made */
-    const char *run_id;     /* 32 hex digits: go on with this run (resume); NULL = a new one */
+    const char *store;          /* where the record goes: the directory of a file store, file:... , or the http(s)://
+                                   address of an MLflow server. NULL = MLFLOW_TRACKING_URI, else "mlruns"; "none" = to no
+                                   store (the sinks below still get it) */
+    const char *experiment;     /* NULL = MLFLOW_EXPERIMENT_NAME, else "Default" */
+    const char *name;           /* run name; NULL = one is made */
+    const char *run_id;         /* 32 hex digits: go on with this run (resume); NULL = MLFLOW_RUN_ID, else a new one */
+    const char *spool;          /* directory of the spools, one folder a run; NULL = "tarn-spool" */
+    int64_t spool_limit;        /* bytes of a run's spool, beyond which the oldest metrics are thinned; 0 = 1 GiB */
+    double flush_timeout;       /* seconds that closing waits for a server; 0 = 10, below 0 = none */
+    const char *tensorboard;    /* directory for TensorBoard's event files; NULL = none */
+    const char *wandb;          /* directory for a W&B offline run; NULL = none */
+    const char *metrics_listen; /* ADDRESS:PORT that serves Prometheus at /metrics; NULL = none */
+    const char *metrics_file;   /* file for node exporter's textfile collector; NULL = none */
 } tarn_track_options;
 
 /* Opens (creates, or goes on with) a run. Only rank 0 writes; on other ranks all calls do nothing. */

@@ -5,18 +5,19 @@
  * params and tags whole; lines are appended whole, a torn append is taken back.
  *  2. Ids are quoted, times are in milliseconds, status is a number.
  */
-#include "track/file_store.h"
+#include "track/file_store/file_store.h"
 #include "track/environment.h"
 #include "runtime/config/number.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const folders[] = {"metrics", "params", "tags", "artifacts"};
+static const char *const folders[] = {"metrics", "params", "tags", "artifacts"}; /* by kind */
 
 /* ---- writing
  * ---------------------------------------------------------------------------------------------------------- */
@@ -81,10 +82,16 @@ static int write_lines(tarn_file_store *store, struct tarn_metric_file *file)
 static int write_value(tarn_file_store *store, const tarn_track_event *event)
 {
     tarn_path path;
-    const char *name = event->kind == TARN_TRACK_ARTIFACT ? event->text : event->key;
-    if (tarn_path_make(path, "%s/%s/%s", store->run, folders[event->kind], name) || tarn_path_make_parents(path))
+    if (tarn_path_make(path, "%s/%s/%s", store->run, folders[event->kind], event->key) || tarn_path_make_parents(path))
         return -1;
-    if (event->kind == TARN_TRACK_ARTIFACT) return tarn_file_put_copy(path, store->temporary, event->file);
+    if (event->kind == TARN_TRACK_ARTIFACT) {
+        int from = open(event->file, O_RDONLY | O_CLOEXEC);
+        int result = from < 0 ? -1 : tarn_file_put_copy(path, store->temporary, from);
+        int error = errno;
+        if (from >= 0) close(from);
+        errno = error;
+        return result;
+    }
     return tarn_file_put(path, store->temporary, event->text, strlen(event->text));
 }
 
@@ -94,42 +101,49 @@ static void explain(const tarn_file_store *store, char problem[TARN_SINK_PROBLEM
     if (!*problem) snprintf(problem, TARN_SINK_PROBLEM, "%.300s: %s", store->run, strerror(error));
 }
 
-static int64_t write_events(tarn_sink *sink, const tarn_track_event *events, int64_t count,
-                            char problem[TARN_SINK_PROBLEM])
+static int end_run(tarn_file_store *store, const tarn_track_event *event)
+{
+    int number = !strcmp(event->text, "FINISHED") ? TARN_RUN_FINISHED
+                 : !strcmp(event->text, "KILLED") ? TARN_RUN_KILLED
+                                                  : TARN_RUN_FAILED;
+    return tarn_run_meta_change(store, number, event->time_ms, NULL);
+}
+
+static int take(tarn_file_store *store, const tarn_track_event *event)
+{
+    switch (event->kind) {
+    case TARN_TRACK_METRIC:
+        return add_line(store, event);
+    case TARN_TRACK_PARAM:
+    case TARN_TRACK_TAG:
+    case TARN_TRACK_ARTIFACT:
+        return write_value(store, event);
+    case TARN_TRACK_END:
+        return end_run(store, event);
+    default: /* what a file store does not hold */
+        return 0;
+    }
+}
+
+static void write_events(tarn_sink *sink, const tarn_track_event *events, int64_t count, tarn_sink_report *report)
 {
     tarn_file_store *store = (tarn_file_store *)sink;
-    int64_t lost = 0;
-    *problem = '\0';
-    for (int64_t i = 0; i < count; i++) {
-        bool metric = events[i].kind == TARN_TRACK_METRIC;
-        if (metric ? add_line(store, &events[i]) : write_value(store, &events[i])) {
-            explain(store, problem);
-            lost++;
+    *report = (tarn_sink_report){.taken = count};
+    for (int64_t i = 0; i < count; i++)
+        if (take(store, &events[i])) {
+            explain(store, report->problem);
+            report->lost++;
         }
-    }
     for (int i = 0; i < store->touched_count; i++) {
         struct tarn_metric_file *file = &store->metrics[store->touched[i]];
         if (write_lines(store, file)) {
-            explain(store, problem);
-            lost += file->count;
+            explain(store, report->problem);
+            report->lost += file->count;
         }
         file->used = 0;
         file->count = 0;
     }
     store->touched_count = 0;
-    return lost;
-}
-
-static int finish(tarn_sink *sink, const char *status, int64_t time_ms, char problem[TARN_SINK_PROBLEM])
-{
-    tarn_file_store *store = (tarn_file_store *)sink;
-    int number = !strcmp(status, "FINISHED") ? TARN_RUN_FINISHED
-                 : !strcmp(status, "KILLED") ? TARN_RUN_KILLED
-                                             : TARN_RUN_FAILED;
-    *problem = '\0';
-    if (!tarn_run_meta_change(store, number, time_ms, NULL)) return 0;
-    explain(store, problem);
-    return 1;
 }
 
 static void destroy(tarn_sink *sink)
@@ -240,7 +254,7 @@ tarn_status tarn_file_store_open(tarn_sink **sink, tarn_record *record, const ta
         snprintf(problem, TARN_SINK_PROBLEM, "out of memory while opening the tracking store");
         return TARN_ERROR_MEMORY;
     }
-    store->sink = (tarn_sink){.name = "file store", .write = write_events, .finish = finish, .destroy = destroy};
+    store->sink = (tarn_sink){.name = "files", .write = write_events, .destroy = destroy};
     if (open_root(store, options->store ? options->store : "mlruns", problem)) {
         destroy(&store->sink);
         return TARN_ERROR_CONFIG;

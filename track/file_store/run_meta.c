@@ -3,7 +3,7 @@
  * Fields that other programs may have added are kept: the file is changed line by line, not rewritten from a model of
  * it.
  */
-#include "track/file_store.h"
+#include "track/file_store/file_store.h"
 #include "track/environment.h"
 #include "runtime/config/document.h"
 

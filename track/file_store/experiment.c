@@ -3,7 +3,7 @@
  * Invariant: two processes that make the same experiment at the same moment end up with one. The id follows from the
  * name, so both try to make the same folder, and mkdir succeeds for one of them; the other waits for its meta.yaml.
  */
-#include "track/file_store.h"
+#include "track/file_store/file_store.h"
 #include "track/environment.h"
 #include "runtime/config/document.h"
 

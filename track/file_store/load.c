@@ -3,7 +3,7 @@
  * A machine that lost power may leave a torn or empty last line, which makes MLflow's search of the whole experiment
  * fail: such lines are taken out here.
  */
-#include "track/file_store.h"
+#include "track/file_store/file_store.h"
 #include "runtime/config/document.h"
 #include "runtime/config/number.h"
 
