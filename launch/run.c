@@ -108,6 +108,37 @@ static tarn_status open_data(tarn_run *run, tarn_context *context, const char *v
     return status;
 }
 
+/* A key that was given stands above MLFLOW_*, which the tracker looks at where an option is NULL. */
+static void fill_track(tarn_run *run)
+{
+    const tarn_config *config = run->config;
+    tarn_train_options *o = &run->options;
+    const char *store = tarn_config_string(config, "track.store");
+    const double flush = tarn_config_number(config, "track.flush_timeout");
+    const double every = tarn_config_number(config, "track.system_every");
+    run->track = (tarn_track_options){.store = !store                  ? "none"
+                                               : strcmp(store, "auto") ? store
+                                                                       : NULL,
+                                      .experiment = tarn_config_string(config, "track.experiment"),
+                                      .name = tarn_config_string(config, "track.name"),
+                                      .run_id = tarn_config_string(config, "track.run_id"),
+                                      .spool = tarn_config_string(config, "track.spool"),
+                                      .spool_limit = tarn_config_integer(config, "track.spool_limit"),
+                                      .flush_timeout = flush > 0 ? flush : -1,
+                                      .tensorboard = tarn_config_string(config, "track.tensorboard"),
+                                      .wandb = tarn_config_string(config, "track.wandb"),
+                                      .metrics_listen = tarn_config_string(config, "metrics.listen"),
+                                      .metrics_file = tarn_config_string(config, "metrics.file")};
+    if (!run->track.name) run->track.name = o->run_name;
+    if (!run->track.spool && o->checkpoint_directory &&
+        snprintf(run->spool, sizeof run->spool, "%s/spool", o->checkpoint_directory) < (int)sizeof run->spool)
+        run->track.spool = run->spool;
+    o->system_every = every > 0 ? every : -1;
+    const tarn_track_options *track = &run->track;
+    if (store || track->tensorboard || track->wandb || track->metrics_listen || track->metrics_file)
+        o->track = &run->track; /* track.store=null alone: nobody gets a record */
+}
+
 static void fill_options(tarn_run *run)
 {
     const tarn_config *config = run->config;
@@ -157,15 +188,11 @@ static void fill_options(tarn_run *run)
     o->init_from = tarn_config_string(config, "model.init_from");
     o->config_text = tarn_config_text(config);
     o->run_name = tarn_config_string(config, "name");
-    run->track = (tarn_track_options){.store = tarn_config_string(config, "track.store"),
-                                      .experiment = tarn_config_string(config, "track.experiment"),
-                                      .name = tarn_config_string(config, "track.name")};
-    if (!run->track.name) run->track.name = o->run_name;
-    if (tarn_config_has(config, "track.store")) o->track = &run->track; /* track.store=null: no record */
     if (!o->checkpoint_directory && o->run_name) {
         snprintf(run->directory, sizeof run->directory, "runs/%s", o->run_name);
         o->checkpoint_directory = run->directory;
     }
+    fill_track(run);
 }
 
 tarn_status tarn_run_open(tarn_run *run, tarn_context *context, tarn_config *config, const char *vocabulary,

@@ -14,6 +14,7 @@ typedef struct tarn_run {
     tarn_train_options options;
     tarn_track_options track;
     char directory[1024]; /* runs/NAME, when the file names no checkpoint.dir */
+    char spool[1100];     /* the spool in the directory of checkpoints, when the file names none */
 } tarn_run;
 
 /* Opens data and model for a configuration that was loaded. vocabulary: that of a checkpoint, or NULL to take the

@@ -89,6 +89,8 @@ tarn_status tarn_sagemaker_overrides(tarn_context *context, char ***overrides, i
     }
     for (size_t i = 0; i < sizeof places / sizeof *places && whole && !status; i++) {
         if (has_key(list, *count, places[i][0])) continue;
+        const char *address = getenv("MLFLOW_TRACKING_URI"); /* the job was given a server */
+        if (!strcmp(places[i][0], "track.store") && address && *address) continue;
         snprintf(path, sizeof path, "%.4000s/%s", root(), places[i][1]);
         list[*count] = as_override(places[i][0], path);
         whole = list[(*count)++] != NULL;

@@ -113,11 +113,39 @@ const tarn_config_key tarn_run_schema[] = {
     {"health.slow_ratio", TARN_CONFIG_NUMBER, "1.5", FROM_ZERO, .may_change = true,
      .help = "a rank is slow when it computes so many times as long as the others; 0 = never"},
 
-    {"track.store", TARN_CONFIG_STRING, "mlruns", .may_change = true,
-     .help = "MLflow file store; null = no record is kept"},
-    {"track.experiment", TARN_CONFIG_STRING, "Default", .may_change = true,
-     .help = "experiment that the run belongs to"},
+    {"track.store", TARN_CONFIG_STRING, "auto", .may_change = true,
+     .help =
+         "where the record goes: a directory (MLflow file store) or the http(s):// address of an MLflow server; auto "
+         "= MLFLOW_TRACKING_URI, else mlruns; null = no record is kept"},
+    {"track.experiment", TARN_CONFIG_STRING, .may_change = true,
+     .help = "experiment that the run belongs to; not given = MLFLOW_EXPERIMENT_NAME, else Default"},
     {"track.name", TARN_CONFIG_STRING, .may_change = true, .help = "name of the run in the record; not given = name"},
+    {"track.run_id", TARN_CONFIG_STRING, .may_change = true,
+     .help =
+         "32 hex digits of the run to go on with; not given = MLFLOW_RUN_ID, else the checkpoint's, else a new one"},
+    {"track.spool", TARN_CONFIG_STRING, .may_change = true,
+     .help = "directory in which the record waits for its store; not given = spool in checkpoint.dir, else tarn-spool"},
+    {"track.spool_limit", TARN_CONFIG_INTEGER, "1073741824", .low = 65536, .high = INFINITY, .may_change = true,
+     .help = "bytes of the spool beyond which the oldest metrics are thinned"},
+    {"track.flush_timeout", TARN_CONFIG_NUMBER, "10", FROM_ZERO, .may_change = true,
+     .help = "seconds that the end of the run waits for a server that does not answer"},
+    {"track.tensorboard", TARN_CONFIG_STRING, .may_change = true,
+     .help = "directory for TensorBoard's event files, a folder a run"},
+    {"track.wandb", TARN_CONFIG_STRING, .may_change = true,
+     .help = "directory for an offline run of Weights & Biases, for wandb sync"},
+    {"track.histograms_every", TARN_CONFIG_INTEGER, "0", FROM_ZERO, .may_change = true,
+     .help = "steps between histograms of weights and gradients; 0 = none"},
+    {"track.system_every", TARN_CONFIG_NUMBER, "10", FROM_ZERO, .may_change = true,
+     .help = "seconds between samples of CPU, memory, disk and network of each host; 0 = none"},
+    {"track.model", TARN_CONFIG_BOOLEAN, "false", .may_change = true,
+     .help = "log the model, as ONNX, at the end of the run"},
+    {"track.register", TARN_CONFIG_STRING, .may_change = true,
+     .help = "name in the model registry that the logged model becomes a version of; includes track.model"},
+
+    {"metrics.listen", TARN_CONFIG_STRING, .may_change = true,
+     .help = "ADDRESS:PORT at which rank 0 serves the metrics to Prometheus, such as 127.0.0.1:9464"},
+    {"metrics.file", TARN_CONFIG_STRING, .may_change = true,
+     .help = "file of the metrics for the textfile collector of Prometheus' node exporter"},
 };
 
 const int tarn_run_schema_count = sizeof tarn_run_schema / sizeof *tarn_run_schema;

@@ -110,7 +110,7 @@ Test(config, values_and_places)
     cr_assert_str_eq(tarn_config_string(config, "model.activation"), "relu");
     cr_assert_eq(tarn_config_integer(config, "train.batch"), 32);
     cr_assert_eq(tarn_config_integer(config, "train.shards"), 8);
-    cr_assert_str_eq(tarn_config_string(config, "track.store"), "mlruns");
+    cr_assert_str_eq(tarn_config_string(config, "track.store"), "auto");
     tarn_config_destroy(config);
 }
 

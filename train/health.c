@@ -7,7 +7,6 @@
  *  4. Nothing measured here decides what is computed, and none of it is part of the promise of the same bits.
  */
 #include "train/trainer.h"
-#include "track/tracker.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -15,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LOOK_EVERY = 8, TRACK_EVERY = 10 }; /* steps */
+enum { LOOK_EVERY = 8 }; /* steps */
 /* Differences below this (seconds of a round of shards) are no news, whatever their ratio: a scheduler that shares a
  * core hands it out in slices of 3 to 4 ms, so that on full cores one rank or another is late by about one, and the
  * next moment it is another. Where 5 ms are much of a step, the step is so short that there is little to gain. */
@@ -89,7 +88,11 @@ void tarn_trainer_report_times(tarn_trainer *trainer, double arrived)
     tarn_control_times times = {.compute = (float)(arrived - skew->loaded),
                                 .data = (float)trainer->progress.data_seconds,
                                 .arrival = (float)(arrived - skew->departed),
-                                .rounds = (shards + trainer->leaders - 1) / trainer->leaders};
+                                .rounds = (shards + trainer->leaders - 1) / trainer->leaders,
+                                .reduce = trainer->split.before[TARN_PART_REDUCE],
+                                .update = trainer->split.before[TARN_PART_UPDATE],
+                                .save = trainer->split.before[TARN_PART_SAVE],
+                                .track = trainer->split.before[TARN_PART_TRACK]};
     trainer->progress.compute_seconds = arrived - skew->loaded;
     tarn_control_set_times(trainer->control, &times);
 }
@@ -153,11 +156,12 @@ void tarn_trainer_read_times(tarn_trainer *trainer)
     tarn_skew *skew = &trainer->skew;
     int ranks = tarn_ranks(trainer->context);
     skew->departed = tarn_seconds();
-    if (ranks == 1) return;
     float earliest = INFINITY, latest = 0;
     for (int rank = 0; rank < ranks; rank++) {
         tarn_control_times times;
         tarn_control_times_of(trainer->control, rank, &times);
+        tarn_trainer_measure_rank(trainer, rank, &times);
+        if (ranks == 1) return; /* there is nobody to compare with */
         if (times.arrival < earliest) earliest = times.arrival;
         if (times.arrival > latest) latest = times.arrival;
         skew->window[rank * TARN_SKEW_STEPS + skew->seen % TARN_SKEW_STEPS] =
@@ -166,22 +170,4 @@ void tarn_trainer_read_times(tarn_trainer *trainer)
     trainer->progress.arrival_skew = (double)(latest - earliest);
     skew->seen++;
     if (skew->seen >= TARN_SKEW_STEPS && skew->seen % LOOK_EVERY == 0) find_slowest(trainer);
-}
-
-void tarn_trainer_track_system(tarn_trainer *trainer)
-{
-    const tarn_progress *progress = &trainer->progress;
-    if (!trainer->tracker || progress->step % TRACK_EVERY) return;
-    const struct {
-        const char *key;
-        double value;
-        bool known;
-    } metrics[] = {{"system/step_seconds", progress->step_seconds, true},
-                   {"system/data_seconds", progress->data_seconds, true},
-                   {"system/compute_seconds", progress->compute_seconds, true},
-                   {"system/arrival_skew_seconds", progress->arrival_skew, tarn_ranks(trainer->context) > 1},
-                   {"system/slowest_rank", progress->slowest_rank, progress->slowest_rank >= 0},
-                   {"system/slow_ratio", progress->slow_ratio, progress->slowest_rank >= 0}};
-    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++)
-        if (metrics[i].known) tarn_log_metric(trainer->tracker, metrics[i].key, metrics[i].value, progress->step);
 }

@@ -326,7 +326,10 @@ void tarn_trainer_poll_saves(tarn_trainer *trainer)
     if (saved < 0) return;
     if (saved != trainer->progress.saved_step && tarn_rank(trainer->context) == 0)
         tarn_monitor_tell(trainer->context, "saved %lld", (long long)saved);
-    if (saved != trainer->progress.saved_step) tarn_trainer_forget_planned_run_id(trainer);
+    if (saved != trainer->progress.saved_step) {
+        tarn_trainer_forget_planned_run_id(trainer);
+        tarn_trainer_log_saved(trainer, saved);
+    }
     trainer->progress.saved_step = saved;
 }
 

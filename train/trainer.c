@@ -173,6 +173,7 @@ static tarn_status make_parts(tarn_trainer *trainer)
     if (!status)
         status = tarn_optimizer_create(&trainer->optimizer, context, &options->optim, count, ranges, range_count);
     if (!status) status = tarn_control_create(&trainer->control, context, options->shards);
+    if (!status) status = tarn_trainer_open_split(trainer);
     if (!status) status = tarn_trainer_fit_history(trainer);
     if (!status) status = tarn_trainer_describe_state(trainer);
     return status;
@@ -219,9 +220,13 @@ static tarn_status open_records(tarn_trainer *trainer)
     tarn_monitor_enter(trainer->context, "opening the tracking run");
     if (options->track && tarn_trainer_ended(trainer) == TARN_RUN_GOES_ON) {
         tarn_track_options track = *options->track;
-        if (!track.run_id && !resumed) tarn_trainer_plan_run_id(trainer);
-        bool planned = !track.run_id && !resumed && *trainer->run_id;
-        if (!track.run_id && *trainer->run_id) track.run_id = trainer->run_id;
+        /* The tracker looks at MLFLOW_RUN_ID where the option is NULL: it stands above what the run itself remembers.
+         */
+        const char *wanted = getenv("MLFLOW_RUN_ID");
+        bool chosen = track.run_id || (wanted && *wanted);
+        if (!chosen && !resumed) tarn_trainer_plan_run_id(trainer);
+        bool planned = !chosen && !resumed && *trainer->run_id;
+        if (!chosen && *trainer->run_id) track.run_id = trainer->run_id;
         if (!track.name) track.name = options->run_name;
         status = tarn_track_open_run(&trainer->tracker, trainer->context, &track, planned);
         if (!status && tarn_track_run_id(trainer->tracker))
@@ -366,6 +371,7 @@ static void destroy(tarn_trainer *trainer)
         free(trainer->leader[i].seen);
     }
     tarn_trainer_close_skew(trainer);
+    free(trainer->split.ranks);
     free(trainer->history.step);
     free(trainer->history.loss);
     free(trainer->history.accuracy);

@@ -3,7 +3,8 @@
  *   trainer.c   making and ending one; checks that all ranks make together
  *   shards.c    running this rank's shards: on all threads, or one after the other by hand
  *   update.c    the end of a step: reduce, agree, update, evaluate, checkpoint, track
- *   health.c    steps that are not finite, slow ranks, the measurements of the record
+ *   health.c    steps that are not finite, slow ranks
+ *   measurements.c  where the time of a step goes, on every rank, and how much is done in it: for the record
  *   desync.c    which tensor and which ranks, when parameters differ
  *   history.c   the evaluations so far, the best one, early stopping
  *   evaluate.c  mean loss and accuracy over a data set
@@ -61,6 +62,25 @@ typedef struct tarn_skew {
     int slow_rank;           /* of the episode under way, -1: none */
     double loaded, departed; /* when this step's rows were there, when the last exchange ended */
 } tarn_skew;
+
+/* What the time of a step is spent on. */
+enum {
+    TARN_PART_DATA,    /* waiting for the rows */
+    TARN_PART_COMPUTE, /* forward and backward */
+    TARN_PART_REDUCE,  /* waiting for the rest of the reduction, and for the other ranks */
+    TARN_PART_UPDATE,
+    TARN_PART_SAVE, /* the training's pause for a checkpoint */
+    TARN_PART_TRACK,
+    TARN_PARTS
+};
+
+/* Sums over the steps since measurements were last logged. Rank 0 has those of all ranks, from the control word. */
+typedef struct tarn_split {
+    float before[TARN_PARTS]; /* of this rank's step before, for the control word */
+    double (*ranks)[TARN_PARTS];
+    double seconds, skew, targets;
+    int64_t steps;
+} tarn_split;
 
 /* What one thread that runs shards keeps between steps. */
 typedef struct tarn_leader {
@@ -121,6 +141,7 @@ struct tarn_trainer {
     tarn_run_counts counts;
     tarn_history history;
     tarn_skew skew;
+    tarn_split split;
     uint64_t parameter_hash;
     int64_t hashed_step; /* after which parameter_hash covers all moments; -1: none */
     tarn_status status;
@@ -177,8 +198,16 @@ void tarn_trainer_close_skew(tarn_trainer *trainer);
 /* Puts this rank's times into the control word / reads those of all ranks out of it. */
 void tarn_trainer_report_times(tarn_trainer *trainer, double arrived);
 void tarn_trainer_read_times(tarn_trainer *trainer);
-/* The system/... metrics of every tenth step. */
-void tarn_trainer_track_system(tarn_trainer *trainer);
+
+/* ---- measurements.c ---- */
+tarn_status tarn_trainer_open_split(tarn_trainer *trainer);
+/* Adds what the control word says of a rank. */
+void tarn_trainer_measure_rank(tarn_trainer *trainer, int rank, const tarn_control_times *times);
+/* The step is updated: adds it to the sums, and logs them as system/... every tenth step. */
+void tarn_trainer_log_measurements(tarn_trainer *trainer);
+/* A checkpoint is durable, an evaluation done. */
+void tarn_trainer_log_saved(tarn_trainer *trainer, int64_t step);
+void tarn_trainer_log_evaluation(tarn_trainer *trainer, double seconds);
 
 /* ---- desync.c ---- */
 /* Of all parameters and moments as they lie in memory now. */

@@ -40,8 +40,9 @@ static void track(tarn_trainer *trainer)
         tarn_log_metric(trainer->tracker, metrics[i].key, metrics[i].value, progress->step);
     if (trainer->counts.skipped_in_a_row)
         tarn_log_metric(trainer->tracker, "train.skipped", (double)progress->skipped, progress->step);
-    tarn_trainer_track_system(trainer);
+    tarn_trainer_log_measurements(trainer);
     trainer->progress.track_seconds = tarn_seconds() - started;
+    trainer->split.before[TARN_PART_TRACK] = (float)trainer->progress.track_seconds;
 }
 
 /* A stop request breaks the evaluation off: it stays due, in the checkpoint too, and is made first when the run goes
@@ -54,6 +55,7 @@ static tarn_status evaluate_when_due(tarn_trainer *trainer, bool *best)
     trainer->counts.evaluation_due = 0;
     if (!options->eval_every || !trainer->validation) return TARN_OK;
     if (trainer->step % options->eval_every && trainer->step != options->steps) return TARN_OK;
+    double begun = tarn_seconds();
     tarn_status status =
         tarn_trainer_evaluate(trainer, trainer->validation, &progress->validation_loss, &progress->validation_accuracy);
     if (status == TARN_STOPPED) {
@@ -63,6 +65,7 @@ static tarn_status evaluate_when_due(tarn_trainer *trainer, bool *best)
     if (!status) status = tarn_trainer_note_evaluation(trainer, best);
     if (status) return status;
     double started = tarn_seconds();
+    tarn_trainer_log_evaluation(trainer, started - begun);
     if (isfinite(progress->validation_loss))
         tarn_log_metric(trainer->tracker, "validation.loss", progress->validation_loss, progress->step);
     if (isfinite(progress->validation_accuracy))
@@ -152,6 +155,7 @@ tarn_status tarn_trainer_after_update(tarn_trainer *trainer)
 {
     bool best = false;
     tarn_monitor_enter(trainer->context, "tracking");
+    trainer->split.before[TARN_PART_SAVE] = 0;
     track(trainer);
     tarn_status status = evaluate_when_due(trainer, &best);
     if (status) return status;
@@ -163,8 +167,11 @@ tarn_status tarn_trainer_after_update(tarn_trainer *trainer)
     const bool saves = trainer->store && (best || due || final);
     if (saves || final) {
         if (saves) tarn_monitor_enter(trainer->context, "saving the checkpoint of step %lld", (long long)trainer->step);
+        double started = tarn_seconds();
         status = tarn_trainer_agree_to_save(trainer, status);
-        return status || !saves ? status : tarn_trainer_save(trainer, best, final);
+        if (!status && saves) status = tarn_trainer_save(trainer, best, final);
+        trainer->split.before[TARN_PART_SAVE] = (float)(tarn_seconds() - started);
+        return status;
     }
     if (!status) return TARN_OK;
     if (tarn_ranks(trainer->context) == 1) return status;

@@ -103,7 +103,9 @@ typedef struct tarn_train_options {
     bool from_scratch;               /* do not resume */
     const char *init_from;           /* start from these parameters */
     const tarn_track_options *track; /* NULL = no tracking */
-    const char *config_text;         /* the resolved configuration, kept in checkpoints and in the run; may be NULL */
+    double system_every;     /* seconds between samples of each host's CPU, memory, disk and network, which go to
+                                the record; 0 = 10, negative = never */
+    const char *config_text; /* the resolved configuration, kept in checkpoints and in the run; may be NULL */
     const char *run_name;
     tarn_user_state *user_states;
     int user_state_count;

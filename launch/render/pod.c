@@ -86,7 +86,7 @@ cJSON *tarn_render_command(const tarn_render *render, const char *hostfile)
         add_string(command, path);
     }
     const char *store = tarn_config_string(render->config, "track.store");
-    if (!recorded && store && *store != '/') {
+    if (!recorded && store && *store != '/' && !strstr(store, "://")) {
         snprintf(path, sizeof path, "track.store=%.1000s/mlruns", render->mount);
         add_string(command, path);
     }

@@ -1,7 +1,7 @@
 /* control.c - the control word.
  *
  * Layout of the word (64-bit slots): flags; parameters, ~parameters (a bit set in both x and ~x differs between ranks);
- * V losses; V counts; two slots a rank with its times (compute and data, arrival and rounds). Rare second round, which
+ * V losses; V counts; four slots a rank with its times, two floats each. Rare second round, which
  * every rank enters because the ORed flags are the same: one slot a rank with who failed, or with the hashes.
  */
 #include "runtime/dist/control.h"
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORD_FLAGS, WORD_PARAMETERS, WORD_NOT_PARAMETERS, WORD_LOSSES };
+enum { WORD_FLAGS, WORD_PARAMETERS, WORD_NOT_PARAMETERS, WORD_LOSSES, TIMES = 4 };
 
 struct tarn_control {
     tarn_context *context;
@@ -32,7 +32,7 @@ tarn_status tarn_control_create(tarn_control **out, tarn_context *context, int s
 {
     *out = NULL;
     tarn_control *control = calloc(1, sizeof *control);
-    int slots = WORD_LOSSES + 2 * shards + 2 * tarn_ranks(context);
+    int slots = WORD_LOSSES + 2 * shards + TIMES * tarn_ranks(context);
     uint64_t *word = calloc((size_t)slots, sizeof *word);
     if (!control || !word) {
         free(control);
@@ -113,30 +113,44 @@ void tarn_control_set_hash(tarn_control *control, uint64_t parameters)
     control->word[WORD_NOT_PARAMETERS] = parameters ? ~parameters : 0;
 }
 
+static uint64_t pack(float high, float low)
+{
+    uint32_t bits[2];
+    memcpy(&bits[0], &high, sizeof high);
+    memcpy(&bits[1], &low, sizeof low);
+    return (uint64_t)bits[0] << 32 | bits[1];
+}
+
+static void unpack(uint64_t slot, float *high, float *low)
+{
+    const uint32_t bits[2] = {(uint32_t)(slot >> 32), (uint32_t)slot};
+    memcpy(high, &bits[0], sizeof *high);
+    memcpy(low, &bits[1], sizeof *low);
+}
+
 static uint64_t *times_of(const tarn_control *control, int rank)
 {
-    return &control->word[WORD_LOSSES + 2 * control->shards + 2 * rank];
+    return &control->word[WORD_LOSSES + 2 * control->shards + TIMES * rank];
 }
 
 void tarn_control_set_times(tarn_control *control, const tarn_control_times *times)
 {
     uint64_t *slot = times_of(control, control->comm->rank);
-    uint32_t compute, data, arrival;
-    memcpy(&compute, &times->compute, sizeof compute);
-    memcpy(&data, &times->data, sizeof data);
-    memcpy(&arrival, &times->arrival, sizeof arrival);
-    slot[0] = (uint64_t)compute << 32 | data;
-    slot[1] = (uint64_t)arrival << 32 | (uint32_t)times->rounds;
+    slot[0] = pack(times->compute, times->data);
+    slot[1] = pack(times->arrival, (float)times->rounds);
+    slot[2] = pack(times->reduce, times->update);
+    slot[3] = pack(times->save, times->track);
 }
 
 void tarn_control_times_of(const tarn_control *control, int rank, tarn_control_times *times)
 {
     const uint64_t *slot = times_of(control, rank);
-    const uint32_t compute = (uint32_t)(slot[0] >> 32), data = (uint32_t)slot[0], arrival = (uint32_t)(slot[1] >> 32);
-    memcpy(&times->compute, &compute, sizeof compute);
-    memcpy(&times->data, &data, sizeof data);
-    memcpy(&times->arrival, &arrival, sizeof arrival);
-    times->rounds = (int)(uint32_t)slot[1];
+    float rounds;
+    unpack(slot[0], &times->compute, &times->data);
+    unpack(slot[1], &times->arrival, &rounds);
+    unpack(slot[2], &times->reduce, &times->update);
+    unpack(slot[3], &times->save, &times->track);
+    times->rounds = (int)rounds;
 }
 
 /* ---- the exchange

@@ -27,6 +27,9 @@ typedef struct tarn_control_times {
     float data;    /* waiting for the rows */
     float arrival; /* from the end of the exchange before to the first wait of this step */
     int rounds;    /* shards its busiest thread ran one after the other */
+    /* of the step before, what came after its shards */
+    float reduce; /* waiting for the rest of the reduction */
+    float update, save, track;
 } tarn_control_times;
 
 /* Flags from this bit on are votes on the checkpoint that is being written (TARN_CHECKPOINT_VOTE_...). */
