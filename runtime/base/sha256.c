@@ -1,4 +1,4 @@
-/* sha256.c - see sha256.h. The only file that includes OpenSSL. */
+/* sha256.c - see sha256.h. */
 #include "runtime/base/sha256.h"
 #include "runtime/monitor/monitor.h"
 

@@ -1,6 +1,6 @@
-"""Reads one run of an MLflow file store with the real MlflowClient and prints it as JSON.
+"""Reads one run of an MLflow store with the real MlflowClient and prints it as JSON.
 
-Usage: read_mlflow.py STORE RUN_ID
+Usage: read_mlflow.py STORE RUN_ID      (STORE: a directory, sqlite:///FILE, or http://...)
 
 Keys of metrics, params, tags and artifacts are given as one object each, so that the test in C can look values up by
 "steps.<metric>", "values.<metric>", "params.<param>" and so on. Values are hexadecimal: no digit is lost or made up.
@@ -13,6 +13,7 @@ import sys
 os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
+import mlflow  # noqa: E402
 from mlflow.entities import ViewType  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
@@ -25,8 +26,70 @@ def artifacts_of(client, run_id, path=None):
     return sorted(found)
 
 
-def main():
-    store, run_id = sys.argv[1:3]
+def inputs_of(run):
+    """Datasets of a run by name."""
+    found = {}
+    for entry in run.inputs.dataset_inputs if run.inputs else []:
+        data = entry.dataset
+        found[data.name] = {
+            "digest": data.digest,
+            "source": data.source,
+            "source_type": data.source_type,
+            "schema": data.schema,
+            "profile": data.profile,
+            "tags": {tag.key: tag.value for tag in entry.tags},
+        }
+    return found
+
+
+def models_of(client, run):
+    """Logged models of a run by name, with the files of each."""
+    found = {}
+    for output in run.outputs.model_outputs if run.outputs else []:
+        model = client.get_logged_model(output.model_id)
+        files = []
+        for folder, _, names in os.walk(model.artifact_location):
+            files += [os.path.relpath(os.path.join(folder, name), model.artifact_location) for name in names]
+        found[model.name] = {
+            "model_id": model.model_id,
+            "model_type": model.model_type,
+            "status": str(model.status),
+            "source_run_id": model.source_run_id,
+            "experiment_id": model.experiment_id,
+            "location": model.artifact_location,
+            "created": model.creation_timestamp,
+            "step": output.step,
+            "params": dict(model.params),
+            "files": sorted(files),
+        }
+    return found
+
+
+def registry_of(client):
+    """Registered models with their versions and aliases."""
+    found = {}
+    for registered in client.search_registered_models():
+        registered = client.get_registered_model(registered.name)
+        versions = {}
+        for version in client.search_model_versions(f"name = '{registered.name}'"):
+            versions[f"v{version.version}"] = {
+                "run_id": version.run_id,
+                "source": version.source,
+                "status": str(version.status),
+                "created": version.creation_timestamp,
+                "download": client.get_model_version_download_uri(version.name, version.version),
+            }
+        found[registered.name] = {
+            "versions": versions,
+            "aliases": {alias: str(version) for alias, version in registered.aliases.items()},
+        }
+        for alias, version in registered.aliases.items():
+            assert str(client.get_model_version_by_alias(registered.name, alias).version) == str(version)
+    return found
+
+
+def read(store, run_id):
+    mlflow.set_tracking_uri(store)  # the file store's registry looks there for models
     client = MlflowClient(tracking_uri=store)
     run = client.get_run(run_id)
     experiment = client.get_experiment(run.info.experiment_id)
@@ -50,6 +113,9 @@ def main():
         "tags": dict(run.data.tags),
         "artifacts": artifacts_of(client, run_id),
         "artifact_texts": [],
+        "datasets": inputs_of(run),
+        "models": models_of(client, run),
+        "registry": registry_of(client),
     }
     for key in run.data.metrics:
         history = client.get_metric_history(run_id, key)
@@ -57,8 +123,13 @@ def main():
         out["values"][key] = [point.value.hex() for point in history]
         out["times"][key] = [point.timestamp for point in history]
     for path in out["artifacts"]:
-        with open(client.download_artifacts(run_id, path), encoding="utf-8") as file:
+        with open(client.download_artifacts(run_id, path), encoding="utf-8", errors="replace") as file:
             out["artifact_texts"].append(file.read())
+    return out
+
+
+def main():
+    out = read(*sys.argv[1:3])
     # Non-ASCII text bare: the test reads this with a YAML parser, which knows no surrogate pairs.
     json.dump(out, sys.stdout, indent=1, ensure_ascii=False)
     print()

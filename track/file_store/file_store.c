@@ -6,6 +6,7 @@
  *  2. Ids are quoted, times are in milliseconds, status is a number.
  */
 #include "track/file_store/file_store.h"
+#include "track/file_store/catalog.h"
 #include "track/environment.h"
 #include "runtime/config/number.h"
 
@@ -109,7 +110,7 @@ static int end_run(tarn_file_store *store, const tarn_track_event *event)
     return tarn_run_meta_change(store, number, event->time_ms, NULL);
 }
 
-static int take(tarn_file_store *store, const tarn_track_event *event)
+static int take(tarn_file_store *store, const tarn_track_event *event, char problem[TARN_SINK_PROBLEM])
 {
     switch (event->kind) {
     case TARN_TRACK_METRIC:
@@ -120,6 +121,10 @@ static int take(tarn_file_store *store, const tarn_track_event *event)
         return write_value(store, event);
     case TARN_TRACK_END:
         return end_run(store, event);
+    case TARN_TRACK_INPUT:
+        return tarn_file_store_input(store->run, event, problem);
+    case TARN_TRACK_MODEL:
+        return tarn_file_store_model(store->run, event, problem);
     default: /* what a file store does not hold */
         return 0;
     }
@@ -129,11 +134,13 @@ static void write_events(tarn_sink *sink, const tarn_track_event *events, int64_
 {
     tarn_file_store *store = (tarn_file_store *)sink;
     *report = (tarn_sink_report){.taken = count};
-    for (int64_t i = 0; i < count; i++)
-        if (take(store, &events[i])) {
-            explain(store, report->problem);
-            report->lost++;
-        }
+    for (int64_t i = 0; i < count; i++) {
+        char problem[TARN_SINK_PROBLEM] = "";
+        if (!take(store, &events[i], problem)) continue;
+        if (*problem && !*report->problem) snprintf(report->problem, TARN_SINK_PROBLEM, "%s", problem);
+        explain(store, report->problem);
+        report->lost++;
+    }
     for (int i = 0; i < store->touched_count; i++) {
         struct tarn_metric_file *file = &store->metrics[store->touched[i]];
         if (write_lines(store, file)) {
