@@ -191,6 +191,9 @@ Test(prometheus, keys_become_names_labels_and_base_units)
         {"system/rank_1", "tarn_system_rank_1", NULL, "", 1, true},
         {"system/rank_/a", "tarn_system_rank_a", NULL, "", 1, false},
         {"system/system_memory_usage_megabytes", "tarn_system_memory_usage_bytes", NULL, "", 1e6, false},
+        {"system/node_3/system_memory_usage_percentage", "tarn_node_memory_usage_ratio", "node", "3", 0.01, false},
+        {"system_memory", "tarn_system_memory", NULL, "", 1, false},
+        {"system/memory", "tarn_system_memory", NULL, "", 1, true},
         {"eval.latency_milliseconds", "tarn_eval_latency_seconds", NULL, "", 1e-3, false},
         {"tokens_total", "tarn_tokens_total_value", NULL, "", 1, false},
         {"steps.total", "tarn_steps_total_value", NULL, "", 1, false},
@@ -393,8 +396,8 @@ Test(prometheus, tracking_says_how_far_behind_it_is)
     cr_expect_eq(value_of(text, "tarn_track_lost_total", NULL), 3);
     cr_expect_eq(value_of(text, "tarn_track_thinned_total", NULL), 2);
     cr_expect_eq(value_of(text, "tarn_track_spool_bytes", NULL), 4096);
-    cr_expect_eq(value_of(text, "tarn_track_behind_bytes", "sink=\"mlflow\""), 77);
-    cr_expect_eq(value_of(text, "tarn_track_behind_bytes", "sink=\"files\""), 0);
+    cr_expect_eq(value_of(text, "tarn_track_behind_events", "sink=\"mlflow\""), 77);
+    cr_expect_eq(value_of(text, "tarn_track_behind_events", "sink=\"files\""), 0);
     if (has_promtool()) check_text(text);
     free(text);
     sink->destroy(sink);

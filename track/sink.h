@@ -48,7 +48,7 @@ typedef struct tarn_track_statistics {
     int sinks;           /* of the following */
     struct {
         const char *name;
-        int64_t behind; /* bytes of the spool that the sink has yet to take */
+        int64_t behind; /* events of the spool that the sink has yet to take */
     } sink[TARN_TRACK_SINKS];
 } tarn_track_statistics;
 

@@ -92,7 +92,8 @@ void tarn_prometheus_name_of(tarn_prometheus_name *out, const char *key)
     *out = (tarn_prometheus_name){.scale = 1};
     const char *rest = take_part(out, key);
     /* MLflow names the memory of the machine system/system_memory_...: once is enough. */
-    const char *stem = rest ? rest : strncmp(key, "system/system_", 14) ? key : key + 7;
+    const char *stem = rest ? rest : key;
+    if (rest ? !strncmp(rest, "system_", 7) : !strncmp(key, "system/system_", 14)) stem += strlen("system_");
     strcpy(out->name, "tarn_");
     if (rest) {
         strcat(out->name, out->part);

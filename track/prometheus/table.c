@@ -313,7 +313,7 @@ static void write_statistics(FILE *out, const tarn_prometheus_table *table)
     write_own(out, table, TARN_PROMETHEUS_SPOOL_BYTES, (double)statistics->spool_bytes);
     for (int i = 0; i < statistics->sinks && i < TARN_TRACK_SINKS; i++) {
         if (!i) open_own(out, TARN_PROMETHEUS_BEHIND);
-        open_series(out, table, "tarn_track_behind_bytes");
+        open_series(out, table, "tarn_track_behind_events");
         tarn_prometheus_write_label(out, "sink", statistics->sink[i].name, false);
         close_series(out, (double)statistics->sink[i].behind);
     }
