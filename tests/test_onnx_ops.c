@@ -45,7 +45,8 @@ static void check_with_python(void)
 {
     const char *python = getenv("TARN_TEST_PYTHON");
     if (!python || !*python) cr_skip_test("TARN_TEST_PYTHON is not set: ONNX Runtime was not asked");
-    char *command = tarn_test_format("exec %s %s/tests/python/onnx_check.py %s/*/", python, TARN_SOURCE_DIR, folder);
+    char *command =
+        tarn_test_format("exec %s %s/tests/python/onnx_check.py %s/*/model.onnx", python, TARN_SOURCE_DIR, folder);
     char *output;
     int code = tarn_test_run(command, 240, &output);
     cr_expect_eq(code, 0, "%s", output);

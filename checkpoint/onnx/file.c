@@ -312,8 +312,13 @@ static void remove_older_data(const writing *w)
 
 static bool rename_all(writing *w, const char *path)
 {
+    bool there = w->data_name && !access(w->data_path, F_OK); /* of a model with the same parameters */
     if (w->data_name && rename(w->data_temporary, w->data_path)) return system_problem(w, "renaming to", w->data_path);
-    if (rename(w->model_temporary, path)) return system_problem(w, "renaming to", path);
+    if (rename(w->model_temporary, path)) {
+        bool failed = system_problem(w, "renaming to", path);
+        if (w->data_name && !there) unlink(w->data_path);
+        return failed;
+    }
     remove_older_data(w);
     return tarn_checkpoint_sync_directory(w->directory, w->problem);
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks exported models: onnx_check.py FOLDER...
+"""Checks exported models: onnx_check.py FOLDER/model.onnx...
 
 Each folder holds model.onnx and cases: case-N.txt ("dtype shape / dtype shape" of input and output), case-N.in and
 case-N.out, the bytes of an input and of Tarn's own output. onnx.checker looks at the whole model with strict shape
@@ -81,4 +81,4 @@ def check_mlflow(folder):
 
 
 for argument in sys.argv[1:]:
-    check(pathlib.Path(argument))
+    check(pathlib.Path(argument).parent)
