@@ -14,6 +14,7 @@ static const struct {
     {"run", tarn_command_run, "start a program on its ranks, watch it, start it again until it has finished"},
     {"eval", tarn_command_eval, "loss and accuracy of a checkpoint on data"},
     {"sample", tarn_command_sample, "generate text from a checkpoint"},
+    {"export", tarn_command_export, "the model of a checkpoint as an ONNX file, or as a model for MLflow"},
     {"checkpoint", tarn_command_checkpoint, "list, show, verify checkpoints; digest of the training state"},
     {"launch", tarn_command_launch, "write manifests for SLURM, Kubernetes, MPIJob, Volcano, SageMaker"},
 };
