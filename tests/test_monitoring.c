@@ -159,7 +159,7 @@ static int names_of_expression(const char *text, const char *expression)
     char name[200];
     int count = 0;
     for (const char *at = expression; next_name(&at, name); count++)
-        cr_expect(exports(text, name, NULL), "no run exports %s, used in: %s", name, expression);
+        cr_expect(exports(text, name, NULL), "no run exports %s, used in: %.100s", name, expression);
     return count;
 }
 
