@@ -64,6 +64,8 @@ include(GNUInstallDirs)
 install(TARGETS tarn LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/tarn DESTINATION include)
 install(PROGRAMS ${CMAKE_SOURCE_DIR}/launch/slurm/train.sbatch DESTINATION ${CMAKE_INSTALL_DATADIR}/tarn/slurm)
+install(FILES launch/monitoring/alerts.yaml launch/monitoring/dashboard.json launch/monitoring/prometheus.yaml
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/tarn/monitoring)
 # tarn launch render slurm begins with the shipped script, which the program carries.
 set_source_files_properties(${CMAKE_SOURCE_DIR}/launch/render/slurm.c PROPERTIES
   OBJECT_DEPENDS ${CMAKE_SOURCE_DIR}/launch/slurm/train.sbatch
