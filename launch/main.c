@@ -15,6 +15,7 @@ static const struct {
     {"eval", tarn_command_eval, "loss and accuracy of a checkpoint on data"},
     {"sample", tarn_command_sample, "generate text from a checkpoint"},
     {"checkpoint", tarn_command_checkpoint, "list, show, verify checkpoints; digest of the training state"},
+    {"report", tarn_command_report, "a page that shows runs: curves, configuration, restarts, a comparison"},
     {"launch", tarn_command_launch, "write manifests for SLURM, Kubernetes, MPIJob, Volcano, SageMaker"},
 };
 

@@ -1,0 +1,340 @@
+/* panels.c - which curves share a chart, and in which order charts stand.
+ *
+ * By the name of the metric: what Tarn logs has its places, what a program logs besides gets a chart of its own. A rank
+ * or node in a name (system/node_1/...) makes it one line of the chart that all ranks or nodes share.
+ */
+#include "launch/report/report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    ALL_GROUPS = 26000, /* of a page: about 45 bytes each */
+    MOST_GROUPS = 1200, /* of a curve: more than a chart has pixels on most screens */
+    LEAST_GROUPS = 48
+};
+
+#define DERIVED "samples per second"
+
+const char *const tarn_report_parts[] = {"data", "compute", "reduce", "control", "update", "wait", "track"};
+const int tarn_report_part_count = sizeof tarn_report_parts / sizeof *tarn_report_parts;
+
+int tarn_report_part_of(const char *word)
+{
+    for (int i = 0; i < tarn_report_part_count; i++)
+        if (!strcmp(tarn_report_parts[i], word)) return i;
+    return 0;
+}
+
+/* ---- names ---- */
+
+/* "rank_3" or "node_3" as a part of a key between slashes: its number and where the rest begins, or NULL. */
+static const char *member_of(const char *key, const char *word, int *number)
+{
+    size_t length = strlen(word);
+    for (const char *at = key; (at = strstr(at, word)); at += length) {
+        char *end;
+        if (at != key && at[-1] != '/') continue;
+        long value = strtol(at + length, &end, 10);
+        if (end == at + length || *end != '/' || value < 0 || value > 1000000) continue;
+        *number = (int)value;
+        return end + 1;
+    }
+    return NULL;
+}
+
+static bool ends(const char *text, const char *with)
+{
+    size_t length = strlen(text), tail = strlen(with);
+    return length >= tail && !strcmp(text + length - tail, with);
+}
+
+/* The word at the end of a key, behind . or / or _: "loss" of train.loss, loss, my_loss. */
+static bool is_kind(const char *key, const char *word)
+{
+    size_t length = strlen(key), tail = strlen(word);
+    return ends(key, word) && (length == tail || strchr("./_:", key[length - tail - 1]));
+}
+
+static bool is_one_of(const char *key, const char *const *words)
+{
+    for (; *words; words++)
+        if (is_kind(key, *words)) return true;
+    return false;
+}
+
+static bool is_system(const char *key)
+{
+    return !strncmp(key, "system/", 7);
+}
+
+static bool is_throughput(const char *key)
+{
+    return !strcmp(key, DERIVED) || (ends(key, "per_second") && !strstr(key, "network") && !strstr(key, "disk"));
+}
+
+/* ---- panels ---- */
+
+static int grow(void *array, int count, int *room, size_t size)
+{
+    void **elements = array;
+    if (count < *room) return 0;
+    void *grown = realloc(*elements, (size_t)(2 * *room + 8) * size);
+    if (!grown) return -1;
+    *elements = grown;
+    *room = 2 * *room + 8;
+    return 0;
+}
+
+/* The panel of that title and section, made when it is not there. */
+static tarn_report_panel *panel_of(tarn_report *report, const char *section, const char *title, const char *note)
+{
+    for (int i = 0; i < report->panel_count; i++)
+        if (!strcmp(report->panels[i].title, title) && !strcmp(report->panels[i].section, section))
+            return &report->panels[i];
+    if (grow(&report->panels, report->panel_count, &report->panel_room, sizeof *report->panels)) return NULL;
+    tarn_report_panel made = {.section = section, .title = strdup(title), .note = strdup(note)};
+    if (!made.title || !made.note) {
+        free(made.title);
+        free(made.note);
+        return NULL;
+    }
+    report->panels[report->panel_count] = made;
+    return &report->panels[report->panel_count++];
+}
+
+static bool add_line(tarn_report_panel *panel, const char *key, const char *label)
+{
+    if (!panel) return false;
+    for (int i = 0; i < panel->line_count; i++)
+        if (!strcmp(panel->lines[i].key, key)) return true;
+    if (grow(&panel->lines, panel->line_count, &panel->line_room, sizeof *panel->lines)) return false;
+    tarn_report_line line = {.key = strdup(key), .label = strdup(label)};
+    if (!line.key || !line.label) {
+        free(line.key);
+        free(line.label);
+        return false;
+    }
+    panel->lines[panel->line_count++] = line;
+    return true;
+}
+
+/* What a measurement is called above its chart: "system_memory_usage_megabytes" becomes words and a unit. */
+static void name_measurement(const char *name, char title[128], char note[64])
+{
+    static const char *const units[][2] = {
+        {"_percentage", "%"}, {"_megabytes", "MB"}, {"_seconds", "s"}, {"_watts", "W"}, {"_celsius", "\u00b0C"}};
+    snprintf(title, 128, "%.120s", name);
+    *note = '\0';
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (ends(title, units[i][0])) {
+            snprintf(note, 64, "%s", units[i][1]);
+            title[strlen(title) - strlen(units[i][0])] = '\0';
+        }
+    for (char *at = title; *at; at++)
+        if (*at == '_') *at = ' ';
+    if (*title >= 'a' && *title <= 'z') *title = (char)(*title - 'a' + 'A');
+    if (!strncmp(title, "Cpu", 3)) memcpy(title, "CPU", 3);
+    if (!strncmp(title, "Gpu", 3)) memcpy(title, "GPU", 3);
+}
+
+static bool add_measurement(tarn_report *report, const char *key)
+{
+    char title[128], note[64], label[64];
+    int member = 0;
+    const char *rest = member_of(key, "rank_", &member);
+    snprintf(label, sizeof label, "rank %d", member);
+    if (!rest) {
+        rest = member_of(key, "node_", &member);
+        snprintf(label, sizeof label, "node %d", member);
+    }
+    name_measurement(rest ? rest : key + strlen("system/"), title, note);
+    const char *section = strstr(key, "_seconds") || strstr(key, "slow") ? "Ranks and time" : "System";
+    tarn_report_panel *panel = panel_of(report, section, title, note);
+    if (panel && strcmp(note, "MB")) panel->from_zero = true;
+    return add_line(panel, key, rest ? label : key + strlen("system/"));
+}
+
+/* Each pass adds the curves of one kind, so that panels stand in the order of the passes, and lines in that of keys. */
+static bool add_curve(tarn_report *report, int pass, const char *key)
+{
+    static const char *const losses[] = {"loss", NULL}, *const accuracies[] = {"accuracy", "acc", NULL},
+                             *const rates[] = {"lr", "learning_rate", NULL},
+                             *const norms[] = {"gradient_norm", "grad_norm", NULL};
+    bool system = is_system(key);
+    switch (pass) {
+    case 0:
+        if (system || !is_one_of(key, losses)) return true;
+        tarn_report_panel *panel = panel_of(report, "Training", "Loss", "");
+        if (panel) panel->wide = true;
+        return add_line(panel, key, key);
+    case 1:
+        if (system || !is_one_of(key, accuracies)) return true;
+        return add_line(panel_of(report, "Training", "Accuracy", ""), key, key);
+    case 2:
+        if (system || !is_one_of(key, rates)) return true;
+        return add_line(panel_of(report, "Training", "Learning rate", ""), key, key);
+    case 3:
+        if (system || !is_one_of(key, norms)) return true;
+        return add_line(panel_of(report, "Training", "Gradient norm", ""), key, key);
+    case 4: {
+        if (!is_throughput(key)) return true;
+        char title[128], note[64];
+        name_measurement(system ? key + strlen("system/") : key, title, note);
+        tarn_report_panel *rate = panel_of(report, "Training", "Throughput", title);
+        /* Samples and tokens have axes of their own. */
+        if (rate && rate->line_count && strcmp(rate->lines[0].key, key)) rate = panel_of(report, "Training", title, "");
+        if (rate) rate->from_zero = true;
+        return add_line(rate, key, key);
+    }
+    case 5:
+        if (system || is_one_of(key, losses) || is_one_of(key, accuracies) || is_one_of(key, rates) ||
+            is_one_of(key, norms) || is_throughput(key))
+            return true;
+        return add_line(panel_of(report, "Other metrics", key, ""), key, key);
+    case 6:
+    case 7: /* times first */
+        if (!system || is_throughput(key)) return true;
+        if ((strstr(key, "_seconds") || strstr(key, "slow")) != (pass == 6)) return true;
+        return add_measurement(report, key);
+    default:
+        return true;
+    }
+}
+
+/* The parts of the time of a step one above the other, where there is one run. */
+static bool add_stack(tarn_report *report)
+{
+    char key[64], title[] = "Parts of a step";
+    int parts = 0;
+    if (report->run_count != 1) return true;
+    for (int i = 0; i < tarn_report_part_count; i++) {
+        snprintf(key, sizeof key, "system/%s_seconds", tarn_report_parts[i]);
+        if (tarn_run_curve_of(report->runs[0], key)) parts++;
+    }
+    if (parts < 2) return true;
+    tarn_report_panel *panel = panel_of(report, "Ranks and time", title, "rank 0, s");
+    if (!panel) return false;
+    panel->kind = TARN_REPORT_STACK;
+    panel->from_zero = true;
+    for (int i = 0; i < tarn_report_part_count; i++) {
+        snprintf(key, sizeof key, "system/%s_seconds", tarn_report_parts[i]);
+        if (tarn_run_curve_of(report->runs[0], key) && !add_line(panel, key, tarn_report_parts[i])) return false;
+    }
+    return true;
+}
+
+/* ---- derived and thinned ---- */
+
+static const tarn_run_curve *throughput_of(const tarn_run_view *view)
+{
+    for (int i = 0; i < view->curve_count; i++)
+        if (is_throughput(view->curves[i].key)) return &view->curves[i];
+    return NULL;
+}
+
+/* Samples a second out of the batch and the time of a step. Of a group it is the batch over the mean time, which is
+ * how many samples those steps really had in that time; the bounds are those of its fastest and slowest step. */
+static bool derive_throughput(tarn_run_view *view)
+{
+    const tarn_run_curve *step = tarn_run_curve_of(view, "system/step_seconds");
+    const char *batch_text = tarn_run_param(view, "train.batch");
+    double batch = batch_text ? strtod(batch_text, NULL) : 0;
+    if (throughput_of(view) || !step || step->least <= 0 || batch <= 0) return true;
+    tarn_run_curve rate = *step;
+    rate.key = strdup(DERIVED);
+    rate.groups = malloc((size_t)(step->group_count ? step->group_count : 1) * sizeof *rate.groups);
+    rate.group_room = rate.group_count;
+    rate.first = batch / step->first;
+    rate.last = batch / step->last;
+    rate.least = batch / step->greatest;
+    rate.greatest = batch / step->least;
+    rate.least_step = step->greatest_step;
+    rate.greatest_step = step->least_step;
+    for (int i = 0; rate.groups && i < rate.group_count; i++) {
+        tarn_run_group group = step->groups[i];
+        double count = (double)group.count;
+        group.sum = count * (batch / (group.sum / count));
+        group.least = batch / step->groups[i].greatest;
+        group.greatest = batch / step->groups[i].least;
+        rate.groups[i] = group;
+    }
+    if (!rate.key || !rate.groups || grow(&view->curves, view->curve_count, &view->curve_room, sizeof *view->curves)) {
+        free(rate.key);
+        free(rate.groups);
+        return false;
+    }
+    view->curves[view->curve_count++] = rate;
+    return true;
+}
+
+static void thin(tarn_report *report)
+{
+    int curves = 0;
+    for (int i = 0; i < report->run_count; i++) curves += report->runs[i]->curve_count;
+    int most = curves ? ALL_GROUPS / curves : MOST_GROUPS;
+    if (most > MOST_GROUPS) most = MOST_GROUPS;
+    if (most < LEAST_GROUPS) most = LEAST_GROUPS;
+    for (int i = 0; i < report->run_count; i++)
+        for (int k = 0; k < report->runs[i]->curve_count; k++) tarn_run_curve_thin(&report->runs[i]->curves[k], most);
+}
+
+bool tarn_report_arrange(tarn_report *report, tarn_run_view **runs, int run_count, int64_t now_ms)
+{
+    *report = (tarn_report){.runs = runs, .run_count = run_count, .now_ms = now_ms};
+    for (int i = 0; i < run_count; i++)
+        if (!derive_throughput(runs[i])) return false;
+    for (int pass = 0; pass < 8; pass++) {
+        if (pass == 6 && !add_stack(report)) return false;
+        for (int i = 0; i < run_count; i++)
+            for (int k = 0; k < runs[i]->curve_count; k++)
+                if (runs[i]->curves[k].count && !add_curve(report, pass, runs[i]->curves[k].key)) return false;
+    }
+    thin(report);
+    return true;
+}
+
+void tarn_report_close(tarn_report *report)
+{
+    for (int i = 0; i < report->panel_count; i++) {
+        tarn_report_panel *panel = &report->panels[i];
+        for (int k = 0; k < panel->line_count; k++) {
+            free(panel->lines[k].key);
+            free(panel->lines[k].label);
+        }
+        free(panel->lines);
+        free(panel->title);
+        free(panel->note);
+    }
+    free(report->panels);
+    *report = (tarn_report){0};
+}
+
+/* ---- the split of a step ---- */
+
+bool tarn_report_part_mean(const tarn_run_view *view, int rank, const char *part, double *seconds)
+{
+    char key[96];
+    snprintf(key, sizeof key, "system/rank_%d/%s_seconds", rank, part);
+    const tarn_run_curve *curve = tarn_run_curve_of(view, key);
+    if (!curve && rank == 0) {
+        snprintf(key, sizeof key, "system/%s_seconds", part);
+        curve = tarn_run_curve_of(view, key);
+    }
+    if (!curve || !curve->count) return false;
+    double sum = 0;
+    for (int i = 0; i < curve->group_count; i++) sum += curve->groups[i].sum;
+    *seconds = sum / (double)curve->count;
+    return true;
+}
+
+int tarn_report_part_ranks(const tarn_run_view *view)
+{
+    int ranks = 0, rank;
+    double seconds;
+    for (int i = 0; i < view->curve_count; i++)
+        if (member_of(view->curves[i].key, "rank_", &rank) && rank >= ranks) ranks = rank + 1;
+    for (int i = 0; !ranks && i < tarn_report_part_count; i++)
+        if (tarn_report_part_mean(view, 0, tarn_report_parts[i], &seconds)) return 1;
+    return ranks;
+}
