@@ -18,10 +18,11 @@ const chart = (() => {
     return minus(String(Number(value.toPrecision(size >= 1000 ? 6 : 5))));
   }
 
-  function tickNumber(value) {
+  /* highest: of the axis, whose numbers are to look alike. */
+  function tickNumber(value, highest) {
     const size = Math.abs(value);
     const units = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
-    if (size >= 1e15 || (size > 0 && size < 1e-3)) return minus(value.toExponential(1).replace(".0", "").replace("e+", "e"));
+    if (size >= 1e15 || (size > 0 && (highest < 1e-3 || size < 1e-5))) return minus(value.toExponential(1).replace(".0", "").replace("e+", "e"));
     if (size >= 1e4)
       for (const [by, unit] of units) if (size >= by) return minus(Number((value / by).toPrecision(4)) + unit);
     return minus(String(Number(value.toPrecision(4))));
@@ -148,6 +149,24 @@ const chart = (() => {
     return low === high ? [low - 1, high + 1] : [low, high];
   }
 
+  /* Bounds without what lies far outside of nearly all the rest: a first step whose gradient is 100 times the usual one
+   * would else be all that a chart shows. What is left out is said under the chart. */
+  function clipped(panel, series, range, low, high) {
+    const lower = [], upper = [];
+    if (panel.stack) return [low, high];
+    for (const { curve, places, values } of series)
+      for (let i = 0; i < places.length; i++) {
+        if (places[i] < range[0] || places[i] > range[1]) continue;
+        lower.push(curve.a ? curve.a[i] : values[i]);
+        upper.push(curve.b ? curve.b[i] : values[i]);
+      }
+    if (upper.length < 50) return [low, high];
+    const order = (a, b) => a - b, least = lower.sort(order)[Math.floor(lower.length * 0.01)];
+    const greatest = upper.sort(order)[Math.ceil(upper.length * 0.99) - 1], usual = greatest - least;
+    if (!(usual > 0)) return [low, high];
+    return [least - low > 3 * usual ? least - 0.1 * usual : low, high - greatest > 3 * usual ? greatest + 0.1 * usual : high];
+  }
+
   function valueRange(panel, series, range, view) {
     let low = Infinity, high = -Infinity, leftOut = 0;
     const log = view.scale === "log" && !panel.stack;
@@ -174,19 +193,22 @@ const chart = (() => {
           take(curve.b ? curve.b[i] : curve.y[i]);
         }
       }
-    if (!(low <= high)) return { low: log ? 0.1 : 0, high: 1, log, leftOut, none: true };
+    const whole = [low, high];
+    if (view.clip && !log) [low, high] = clipped(panel, series, range, low, high);
+    const outside = { low: low > whole[0] ? whole[0] : null, high: high < whole[1] ? whole[1] : null };
+    if (!(low <= high)) return { low: log ? 0.1 : 0, high: 1, log, leftOut, outside, none: true };
     if (panel.zero && !log && low > 0) low = 0;
     if (log) {
       if (low === high) (low /= 2), (high *= 2);
       const room = (high / low) ** 0.03;
-      return { low: low / room, high: high * room, log, leftOut };
+      return { low: low / room, high: high * room, log, leftOut, outside };
     }
     if (low === high) {
       const room = low === 0 ? 1 : Math.abs(low) / 10;
       (low -= room), (high += room);
     }
     const room = (high - low) * 0.04;
-    return { low: low === 0 ? 0 : low - room, high: high + room, log, leftOut };
+    return { low: low === 0 ? 0 : low - room, high: high + room, log, leftOut, outside };
   }
 
   /* ---- drawing ---- */
@@ -214,9 +236,10 @@ const chart = (() => {
     const series = seriesOf(panel, data, view);
     const range = view.zoom || wholeRange(data, view);
     const values = valueRange(panel, series, range, view);
-    const ticks = values.log ? logTicks(values.low, values.high, height / 55) : linearTicks(values.low, values.high, height / 50);
-    const labels = ticks.map(tickNumber);
-    const left = Math.max(30, 12 + 6.6 * Math.max(0, ...labels.map((label) => label.length))), right = 10, top = 10, bottom = 26;
+    const { scale } = panel, low = values.low * scale, high = values.high * scale;
+    const shown = values.log ? logTicks(low, high, height / 55) : linearTicks(low, high, height / 50);
+    const ticks = shown.map((tick) => tick / scale), labels = shown.map((tick) => tickNumber(tick, Math.max(Math.abs(low), Math.abs(high))));
+    const left = Math.max(36, 12 + 6.6 * Math.max(0, ...labels.map((label) => label.length))), right = 10, top = 10, bottom = 26;
     const across = (x) => left + (x - range[0]) / (range[1] - range[0]) * (width - left - right);
     const level = values.log ? (y) => Math.log(y) : (y) => y;
     const span = level(values.high) - level(values.low);
@@ -229,13 +252,14 @@ const chart = (() => {
     });
     const time = view.across === "time", wanted = (width - left) / (time ? 92 : 80);
     for (const tick of time ? timeTicks(range[0], range[1], wanted) : linearTicks(range[0], range[1], wanted, true)) {
-      const label = time ? duration(tick) : tickNumber(tick), half = label.length * 3.3;
+      const label = time ? duration(tick) : tickNumber(tick, range[1]), half = label.length * 3.3;
       const x = Math.min(Math.max(across(tick), left), width - half);
       svg += `<text class="x" x="${f(x)}" y="${height - 7}">${label}</text>`;
     }
+    svg += `<text class="y unit" x="${f(left - 8)}" y="${height - 7}">${time ? "time" : "step"}</text>`;
     svg += `</g><g clip-path="url(#${clip})">`;
     svg += starts(data, view, range, across, top, height - bottom, wide);
-    svg += panel.stack ? stack(series, range, across, down) : series.map((one) => curve(one, range, across, down, view, height - bottom)).join("");
+    svg += panel.stack ? stack(series, range, across, down) : [...series].sort((a, b) => a.dash - b.dash).map((one) => curve(one, range, across, down, view, height - bottom, panel)).join("");
     svg += `</g><g class="pointer"></g>`;
     const element = plot.querySelector("svg");
     element.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -269,9 +293,11 @@ const chart = (() => {
   }
 
   /* floor: where a band ends that reaches to 0 or below on a logarithmic axis. */
-  function curve(one, range, across, down, view, floor) {
+  function curve(one, range, across, down, view, floor, panel) {
     const { curve, places, values } = one, [from, to] = slice(places, range);
-    let svg = `<g class="curve ${one.colour} d${one.dash}">`;
+    /* Of several lines a run, the dashed ones lie over the solid one, which steps back. */
+    const layer = one.several && panel.lines.length > 1 ? (one.dash ? " over" : " under") : "";
+    let svg = `<g class="curve ${one.colour} d${one.dash}${layer}">`;
     if (curve.a) {
       let upper = "", lower = "";
       for (let i = from; i < to; i++) {
@@ -282,12 +308,12 @@ const chart = (() => {
       }
       if (upper) svg += `<path class="band" d="${upper}${lower}Z"/>`;
     }
-    if (view.smoothing && to - from > 2) svg += `<path class="raw" d="${pathOf(places, curve.y, across, down, from, to)}"/>`;
-    svg += `<path class="line" d="${pathOf(places, values, across, down, from, to)}"/>`;
-    if (to - from <= 40)
+    if (view.smoothing && to - from > 2 && !panel.dots) svg += `<path class="raw" d="${pathOf(places, curve.y, across, down, from, to)}"/>`;
+    if (!panel.dots) svg += `<path class="line" d="${pathOf(places, values, across, down, from, to)}"/>`;
+    if (panel.dots || to - from <= 40)
       for (let i = from; i < to; i++) {
         const y = down(values[i]);
-        if (Number.isFinite(y)) svg += `<circle cx="${f(across(places[i]))}" cy="${f(y)}" r="2.5"/>`;
+        if (Number.isFinite(y)) svg += `<circle cx="${f(across(places[i]))}" cy="${f(y)}" r="${panel.dots ? 1.8 : layer ? 3 : 2.5}"/>`;
       }
     return svg + "</g>";
   }
@@ -313,6 +339,9 @@ const chart = (() => {
     if (!series.length) text = "None of the runs that are shown has recorded this.";
     else if (values.none) text = values.log ? "Nothing above 0 here: choose the linear axis." : "Nothing in this range.";
     else if (values.leftOut) text = `${values.leftOut} value${values.leftOut === 1 ? "" : "s"} of 0 or less cannot stand on a logarithmic axis.`;
+    const { outside } = values, shown = (value) => number(Number((value * panel.scale).toPrecision(4))) + (panel.unit ? "\u202f" + panel.unit : "");
+    const ends = [outside.low !== null && "down to " + shown(outside.low), outside.high !== null && "up to " + shown(outside.high)].filter(Boolean);
+    if (ends.length) text += (text ? " " : "") + "Outliers are clipped: values reach " + ends.join(" and ") + ".";
     let line = plot.querySelector(".left-out");
     if (!line && text) {
       line = document.createElement("p");

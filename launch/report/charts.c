@@ -13,6 +13,7 @@ enum { WIDTH = 560, HEIGHT = 240, LEFT = 54, RIGHT = 10, TOP = 10, BOTTOM = 26, 
 
 typedef struct frame {
     double x0, x1, y0, y1; /* of the data */
+    double scale;          /* of the numbers beside the axis */
 } frame;
 
 static double across(const frame *frame, double x)
@@ -44,11 +45,13 @@ static double tick_distance(double span, int wanted)
     return power * (ratio < 1.5 ? 1 : ratio < 3.5 ? 2 : ratio < 7.5 ? 5 : 10);
 }
 
-static void write_tick_number(FILE *out, double value, double distance)
+static void write_tick_number(FILE *out, double value, double distance, double highest)
 {
     if (fabs(value) < distance / 1e6) value = 0;
     double size = fabs(value);
-    if (size >= 1e4 && size < 1e15) {
+    if (highest < 1e-3 && size > 0)
+        fprintf(out, "%.2g", value);
+    else if (size >= 1e4 && size < 1e15) {
         const char *unit = size >= 1e12 ? "T" : size >= 1e9 ? "G" : size >= 1e6 ? "M" : "k";
         double by = size >= 1e12 ? 1e12 : size >= 1e9 ? 1e9 : size >= 1e6 ? 1e6 : 1e3;
         fprintf(out, "%.4g%s", value / by, unit);
@@ -58,22 +61,23 @@ static void write_tick_number(FILE *out, double value, double distance)
 
 static void write_axes(FILE *out, const frame *frame)
 {
-    double distance = tick_distance(frame->y1 - frame->y0, 4);
+    double low = frame->y0 * frame->scale, high = frame->y1 * frame->scale, distance = tick_distance(high - low, 4);
     fputs("<g class=\"axis\">", out);
-    for (double y = ceil(frame->y0 / distance) * distance; y <= frame->y1 + distance / 1e6; y += distance) {
+    for (double tick = ceil(low / distance) * distance; tick <= high + distance / 1e6; tick += distance) {
+        double y = tick / frame->scale;
         fprintf(out, "<path class=\"grid\" d=\"M%d %.1fH%d\"/><text class=\"y\" x=\"%d\" y=\"%.1f\">", LEFT,
                 down(frame, y), WIDTH - RIGHT, LEFT - 8, down(frame, y) + 4);
-        write_tick_number(out, y, distance);
+        write_tick_number(out, tick, distance, fmax(fabs(low), fabs(high)));
         fputs("</text>", out);
     }
     distance = tick_distance(frame->x1 - frame->x0, 6);
     if (distance < 1) distance = 1;
     for (double x = ceil(frame->x0 / distance) * distance; x <= frame->x1 + distance / 1e6; x += distance) {
         fprintf(out, "<text class=\"x\" x=\"%.1f\" y=\"%d\">", across(frame, x), HEIGHT - 8);
-        write_tick_number(out, x, distance);
+        write_tick_number(out, x, distance, fabs(frame->x1));
         fputs("</text>", out);
     }
-    fputs("</g>", out);
+    fprintf(out, "<text class=\"y unit\" x=\"%d\" y=\"%d\">step</text></g>", LEFT - 8, HEIGHT - 8);
 }
 
 /* ---- curves ---- */
@@ -99,7 +103,8 @@ static tarn_run_curve thinned(const tarn_run_curve *curve, int most)
     return copy;
 }
 
-static void write_curve(FILE *out, const frame *frame, const tarn_run_curve *whole, int colour, int dash, int most)
+static void write_curve(FILE *out, const frame *frame, const tarn_run_curve *whole, int colour, int dash, int most,
+                        bool dots)
 {
     tarn_run_curve curve = thinned(whole, most);
     bool band = false;
@@ -115,15 +120,17 @@ static void write_curve(FILE *out, const frame *frame, const tarn_run_curve *who
             fprintf(out, "L%.1f %.1f", across(frame, middle(&curve.groups[i])), down(frame, curve.groups[i].least));
         fputs("Z\"/>", out);
     }
-    fputs("<path class=\"line\" d=\"", out);
-    for (int i = 0; i < curve.group_count; i++)
-        fprintf(out, "%c%.1f %.1f", i ? 'L' : 'M', across(frame, middle(&curve.groups[i])),
-                down(frame, mean(&curve.groups[i])));
-    fputs("\"/>", out);
-    if (curve.group_count <= 40)
+    if (!dots) {
+        fputs("<path class=\"line\" d=\"", out);
         for (int i = 0; i < curve.group_count; i++)
-            fprintf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.5\"/>", across(frame, middle(&curve.groups[i])),
+            fprintf(out, "%c%.1f %.1f", i ? 'L' : 'M', across(frame, middle(&curve.groups[i])),
                     down(frame, mean(&curve.groups[i])));
+        fputs("\"/>", out);
+    }
+    if (dots || curve.group_count <= 40)
+        for (int i = 0; i < curve.group_count; i++)
+            fprintf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"/>", across(frame, middle(&curve.groups[i])),
+                    down(frame, mean(&curve.groups[i])), dots ? "1.8" : "2.5");
     fputs("</g>", out);
     free(curve.groups);
 }
@@ -158,7 +165,7 @@ static void write_stack(FILE *out, const frame *frame, const tarn_report *report
 
 static frame frame_of(const tarn_report *report, const tarn_report_panel *panel)
 {
-    frame frame = {.x0 = INFINITY, .x1 = -INFINITY, .y0 = INFINITY, .y1 = -INFINITY};
+    frame frame = {.scale = panel->scale, .x0 = INFINITY, .x1 = -INFINITY, .y0 = INFINITY, .y1 = -INFINITY};
     double sum = 0;
     for (int run = 0; run < report->run_count; run++)
         for (int line = 0; line < panel->line_count; line++) {
@@ -238,17 +245,25 @@ static void write_legend(FILE *out, const tarn_report *report, const tarn_report
     fputs("</ul>", out);
 }
 
-static void write_panel(FILE *out, const tarn_report *report, int index, int most)
+/* How wide the panel `place` of `count` is, so that no row has a hole: three in a row, or two, or one. */
+static const char *span_of(int place, int count)
+{
+    if (count == 1) return "whole";
+    int pairs = count % 3 == 0 ? 0 : count % 3 == 1 ? 4 : 2; /* panels, at the end, that stand two in a row */
+    return place >= count - pairs ? "half" : "third";
+}
+
+static void write_panel(FILE *out, const tarn_report *report, int index, int most, const char *span)
 {
     const tarn_report_panel *panel = &report->panels[index];
     frame frame = frame_of(report, panel);
-    fprintf(out, "<figure class=\"card panel%s\" data-panel=\"%d\"><figcaption><h3>", panel->wide ? " wide" : "",
+    fprintf(out, "<figure class=\"card panel %s\" data-panel=\"%d\"><figcaption><h3>", panel->wide ? "wide" : span,
             index);
     tarn_report_write_text(out, panel->title);
-    if (*panel->note) {
+    if (*panel->note || *panel->unit) {
         fputs(" <span class=\"note\">", out);
         tarn_report_write_text(out, panel->note);
-        fputs("</span>", out);
+        fprintf(out, "%s%s</span>", *panel->note && *panel->unit ? ", " : "", panel->unit);
     }
     fputs("</h3>", out);
     write_legend(out, report, panel);
@@ -265,7 +280,7 @@ static void write_panel(FILE *out, const tarn_report *report, int index, int mos
                 const tarn_run_curve *curve = tarn_run_curve_of(report->runs[run], panel->lines[line].key);
                 if (curve && curve->count)
                     write_curve(out, &frame, curve, (report->run_count > 1 ? run : line) % TARN_REPORT_COLOURS,
-                                report->run_count > 1 ? line % 4 : 0, most);
+                                report->run_count > 1 ? line % 4 : 0, most, panel->dots);
             }
     fputs("</svg></div></figure>\n", out);
 }
@@ -276,13 +291,17 @@ void tarn_report_write_panels(FILE *out, const tarn_report *report)
     int most = points_a_curve(report);
     for (size_t section = 0; section < sizeof sections / sizeof *sections; section++) {
         bool open = false, times = !strcmp(sections[section], "Ranks and time");
+        int count = 0, place = 0;
+        for (int i = 0; i < report->panel_count; i++)
+            count += !strcmp(report->panels[i].section, sections[section]) && !report->panels[i].wide;
         for (int i = 0; i < report->panel_count; i++) {
             if (strcmp(report->panels[i].section, sections[section])) continue;
             if (!open) fprintf(out, "<section class=\"panels\"><h2>%s</h2>\n", sections[section]);
             if (!open && times) tarn_report_write_split(out, report);
             if (!open) fputs("<div class=\"grid\">\n", out);
             open = true;
-            write_panel(out, report, i, most);
+            write_panel(out, report, i, most, span_of(place, count));
+            place += !report->panels[i].wide;
         }
         if (open) fputs("</div></section>\n", out);
     }

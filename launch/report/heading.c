@@ -177,7 +177,7 @@ static void write_one(FILE *out, const tarn_report *report)
 
 static void write_cell(FILE *out, const char *label, const tarn_run_curve *curve, bool best, bool greatest, bool wins)
 {
-    fprintf(out, "<td data-label=\"%s\"%s>", label, wins ? " class=\"best\"" : "");
+    fprintf(out, "<td data-label=\"%s\"%s><span>", label, wins ? " class=\"best\"" : "");
     if (curve) {
         tarn_report_write_number(out, !best ? curve->last : greatest ? curve->greatest : curve->least);
         fputs(" <span class=\"muted\">at ", out);
@@ -186,7 +186,7 @@ static void write_cell(FILE *out, const char *label, const tarn_run_curve *curve
         if (wins) fputs("<span class=\"hidden\"> (best of these)</span>", out);
     } else
         fputs("<span class=\"muted\">\u2013</span>", out);
-    fputs("</td>", out);
+    fputs("</span></td>", out);
 }
 
 /* The run with the best value of a curve; -1 when fewer than two have it. */
@@ -231,9 +231,9 @@ static void write_several(FILE *out, const tarn_report *report)
         char short_id[9];
         snprintf(short_id, sizeof short_id, "%.8s", view->head.run_id);
         tarn_report_write_text(out, short_id);
-        fputs("</span></th><td data-label=\"State\">", out);
+        fputs("</span></th><td data-label=\"State\"><span>", out);
         write_status(out, report, view);
-        fputs("</td>", out);
+        fputs("</span></td>", out);
         if (validation)
             write_cell(out, "Best validation loss", one_of(view, validation_losses), true, false, i == best_loss);
         if (accuracy) write_cell(out, "Best accuracy", one_of(view, accuracies), true, true, i == best_accuracy);

@@ -37,7 +37,7 @@
 
   const data = JSON.parse(get("data").textContent);
   chart.prepare(data);
-  const view = { across: "step", scale: "linear", smoothing: 0, zoom: null, shown: data.runs.map(() => true) };
+  const view = { across: "step", scale: "linear", smoothing: 0, zoom: null, clip: true, shown: data.runs.map(() => true) };
   const plots = [...document.querySelectorAll(".panel")].map((figure, i) => {
     const plot = figure.querySelector(".plot");
     plot.id = "plot-" + i;
@@ -89,6 +89,10 @@
     get("smoothing-value").textContent = slider.value;
     drawAll();
   });
+  get("clip").addEventListener("change", (event) => {
+    view.clip = event.target.checked;
+    drawAll();
+  });
   get("whole").addEventListener("click", () => setZoom(null));
 
   function setZoom(range) {
@@ -106,6 +110,7 @@
   }
 
   function fillTip(one, found) {
+    const shown = (value) => chart.number(Number((value * one.panel.scale).toPrecision(6))), { unit } = one.panel;
     const head = document.createElement("b"), table = document.createElement("table");
     head.textContent = chart.where(one.drawn, found[0]);
     let sum = 0;
@@ -115,17 +120,17 @@
       const name = cell(row, label), swatch = document.createElement("span");
       swatch.className = "swatch " + colour;
       name.prepend(swatch);
-      cell(row, chart.number(curve.y[i]));
+      cell(row, shown(curve.y[i]) + (unit ? "\u202f" + unit : ""));
       sum += curve.y[i];
       if (curve.n && curve.n[i] > 1)
-        cell(row, `mean of ${chart.number(curve.n[i])}, ${chart.number(curve.a[i])} to ${chart.number(curve.b[i])}`, "muted");
-      else if (view.smoothing) cell(row, "smoothed " + chart.number(Number(values[i].toPrecision(4))), "muted");
+        cell(row, `mean of ${chart.number(curve.n[i])}, ${shown(curve.a[i])} to ${shown(curve.b[i])}`, "muted");
+      else if (view.smoothing) cell(row, "smoothed " + shown(Number(values[i].toPrecision(4))), "muted");
       else if (several && chart.where(one.drawn, entry) !== head.textContent) cell(row, chart.where(one.drawn, entry), "muted");
     }
     if (one.panel.stack && found.length > 1) {
       const row = table.insertRow();
       cell(row, "together");
-      cell(row, chart.number(sum));
+      cell(row, shown(sum) + "\u202f" + unit);
     }
     tip.replaceChildren(head, table);
   }

@@ -93,7 +93,7 @@ static tarn_report_panel *panel_of(tarn_report *report, const char *section, con
         if (!strcmp(report->panels[i].title, title) && !strcmp(report->panels[i].section, section))
             return &report->panels[i];
     if (grow(&report->panels, report->panel_count, &report->panel_room, sizeof *report->panels)) return NULL;
-    tarn_report_panel made = {.section = section, .title = strdup(title), .note = strdup(note)};
+    tarn_report_panel made = {.section = section, .title = strdup(title), .note = strdup(note), .scale = 1, .unit = ""};
     if (!made.title || !made.note) {
         free(made.title);
         free(made.note);
@@ -120,15 +120,15 @@ static bool add_line(tarn_report_panel *panel, const char *key, const char *labe
 }
 
 /* What a measurement is called above its chart: "system_memory_usage_megabytes" becomes words and a unit. */
-static void name_measurement(const char *name, char title[128], char note[64])
+static const char *name_measurement(const char *name, char title[128])
 {
     static const char *const units[][2] = {
         {"_percentage", "%"}, {"_megabytes", "MB"}, {"_seconds", "s"}, {"_watts", "W"}, {"_celsius", "\u00b0C"}};
+    const char *unit = "";
     snprintf(title, 128, "%.120s", name);
-    *note = '\0';
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)
         if (ends(title, units[i][0])) {
-            snprintf(note, 64, "%s", units[i][1]);
+            unit = units[i][1];
             title[strlen(title) - strlen(units[i][0])] = '\0';
         }
     for (char *at = title; *at; at++)
@@ -136,11 +136,24 @@ static void name_measurement(const char *name, char title[128], char note[64])
     if (*title >= 'a' && *title <= 'z') *title = (char)(*title - 'a' + 'A');
     if (!strncmp(title, "Cpu", 3)) memcpy(title, "CPU", 3);
     if (!strncmp(title, "Gpu", 3)) memcpy(title, "GPU", 3);
+    return unit;
+}
+
+/* The place of what tells of ranks and times among its like; TIMES for other measurements. */
+enum { TIMES = 8 };
+static int time_place(const char *key)
+{
+    static const char *const places[TIMES - 1] = {"step_seconds", "compute_seconds",      "reduce_seconds",
+                                                  "data_seconds", "arrival_skew_seconds", "slow_ratio",
+                                                  "slowest_rank"};
+    for (int i = 0; i < TIMES - 1; i++)
+        if (is_kind(key, places[i])) return i;
+    return ends(key, "_seconds") ? TIMES - 1 : TIMES;
 }
 
 static bool add_measurement(tarn_report *report, const char *key)
 {
-    char title[128], note[64], label[64];
+    char title[128], label[64];
     int member = 0;
     const char *rest = member_of(key, "rank_", &member);
     snprintf(label, sizeof label, "rank %d", member);
@@ -148,10 +161,13 @@ static bool add_measurement(tarn_report *report, const char *key)
         rest = member_of(key, "node_", &member);
         snprintf(label, sizeof label, "node %d", member);
     }
-    name_measurement(rest ? rest : key + strlen("system/"), title, note);
-    const char *section = strstr(key, "_seconds") || strstr(key, "slow") ? "Ranks and time" : "System";
-    tarn_report_panel *panel = panel_of(report, section, title, note);
-    if (panel && strcmp(note, "MB")) panel->from_zero = true;
+    const char *unit = name_measurement(rest ? rest : key + strlen("system/"), title);
+    tarn_report_panel *panel = panel_of(report, time_place(key) < TIMES ? "Ranks and time" : "System", title, "");
+    if (!panel) return false;
+    panel->unit = unit;
+    panel->seconds = !strcmp(unit, "s");
+    panel->dots = is_kind(key, "slowest_rank");
+    panel->from_zero = strcmp(unit, "MB");
     return add_line(panel, key, rest ? label : key + strlen("system/"));
 }
 
@@ -179,8 +195,8 @@ static bool add_curve(tarn_report *report, int pass, const char *key)
         return add_line(panel_of(report, "Training", "Gradient norm", ""), key, key);
     case 4: {
         if (!is_throughput(key)) return true;
-        char title[128], note[64];
-        name_measurement(system ? key + strlen("system/") : key, title, note);
+        char title[128];
+        name_measurement(system ? key + strlen("system/") : key, title);
         tarn_report_panel *rate = panel_of(report, "Training", "Throughput", title);
         /* Samples and tokens have axes of their own. */
         if (rate && rate->line_count && strcmp(rate->lines[0].key, key)) rate = panel_of(report, "Training", title, "");
@@ -192,13 +208,9 @@ static bool add_curve(tarn_report *report, int pass, const char *key)
             is_one_of(key, norms) || is_throughput(key))
             return true;
         return add_line(panel_of(report, "Other metrics", key, ""), key, key);
-    case 6:
-    case 7: /* times first */
-        if (!system || is_throughput(key)) return true;
-        if ((strstr(key, "_seconds") || strstr(key, "slow")) != (pass == 6)) return true;
+    default: /* times first */
+        if (!system || is_throughput(key) || time_place(key) != pass - 6) return true;
         return add_measurement(report, key);
-    default:
-        return true;
     }
 }
 
@@ -213,9 +225,11 @@ static bool add_stack(tarn_report *report)
         if (tarn_run_curve_of(report->runs[0], key)) parts++;
     }
     if (parts < 2) return true;
-    tarn_report_panel *panel = panel_of(report, "Ranks and time", title, "rank 0, s");
+    tarn_report_panel *panel = panel_of(report, "Ranks and time", title, "of rank 0");
     if (!panel) return false;
     panel->kind = TARN_REPORT_STACK;
+    panel->unit = "s";
+    panel->seconds = true;
     panel->from_zero = true;
     for (int i = 0; i < tarn_report_part_count; i++) {
         snprintf(key, sizeof key, "system/%s_seconds", tarn_report_parts[i]);
@@ -279,17 +293,33 @@ static void thin(tarn_report *report)
         for (int k = 0; k < report->runs[i]->curve_count; k++) tarn_run_curve_thin(&report->runs[i]->curves[k], most);
 }
 
+/* Milliseconds where no mean of a line reaches half a second. */
+static void choose_unit(const tarn_report *report, tarn_report_panel *panel)
+{
+    if (!panel->seconds) return;
+    for (int i = 0; i < report->run_count; i++)
+        for (int k = 0; k < panel->line_count; k++) {
+            const tarn_run_curve *curve = tarn_run_curve_of(report->runs[i], panel->lines[k].key);
+            double sum = 0;
+            for (int group = 0; curve && group < curve->group_count; group++) sum += curve->groups[group].sum;
+            if (curve && curve->count && sum / (double)curve->count >= 0.5) return;
+        }
+    panel->scale = 1e3;
+    panel->unit = "ms";
+}
+
 bool tarn_report_arrange(tarn_report *report, tarn_run_view **runs, int run_count, int64_t now_ms)
 {
     *report = (tarn_report){.runs = runs, .run_count = run_count, .now_ms = now_ms};
     for (int i = 0; i < run_count; i++)
         if (!derive_throughput(runs[i])) return false;
-    for (int pass = 0; pass < 8; pass++) {
-        if (pass == 6 && !add_stack(report)) return false;
+    for (int pass = 0; pass <= 6 + TIMES; pass++) {
+        if (pass == 7 && !add_stack(report)) return false; /* behind the time of the whole step */
         for (int i = 0; i < run_count; i++)
             for (int k = 0; k < runs[i]->curve_count; k++)
                 if (runs[i]->curves[k].count && !add_curve(report, pass, runs[i]->curves[k].key)) return false;
     }
+    for (int i = 0; i < report->panel_count; i++) choose_unit(report, &report->panels[i]);
     thin(report);
     return true;
 }

@@ -35,10 +35,14 @@ typedef enum tarn_report_kind {
 typedef struct tarn_report_panel {
     tarn_report_kind kind;
     char *title;
-    char *note;          /* a few words beside the title: the metric, the unit; "" */
+    char *note;          /* a few words beside the title; "" */
     const char *section; /* heading it stands under */
     bool wide;
     bool from_zero; /* the axis of values begins at 0 */
+    bool dots;      /* a number that stands for something, such as a rank: no line leads from one to the next */
+    bool seconds;   /* values are seconds: shown as milliseconds when they are short */
+    double scale;   /* what is shown = value x scale, in `unit` */
+    const char *unit;
     tarn_report_line *lines;
     int line_count, line_room;
 } tarn_report_panel;

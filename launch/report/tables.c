@@ -108,6 +108,42 @@ static void end_table(FILE *out)
     fputs("</tbody></table></div>\n", out);
 }
 
+/* The configuration of one run: its sections side by side. */
+static void write_groups(FILE *out, const tarn_report *report, const char *const *keys, int count)
+{
+    size_t section = 0;
+    fputs("<div class=\"groups\">\n", out);
+    for (int i = 0; i < count; i++) {
+        const char *dot = strchr(keys[i], '.');
+        size_t length = dot ? (size_t)(dot - keys[i]) : 0;
+        bool first = !i || length != section || strncmp(keys[i], keys[i - 1], length);
+        /* Keys without a section stand together. */
+        if (first && i) fputs("</dl></section>\n", out);
+        if (first) {
+            fputs("<section><h3>", out);
+            char name[128];
+            snprintf(name, sizeof name, "%.*s", (int)(length < 127 ? length : 127), keys[i]);
+            tarn_report_write_text(out, dot ? name : "run");
+            fputs("</h3><dl>", out);
+        }
+        section = length;
+        fputs("<div><dt>", out);
+        tarn_report_write_text(out, dot ? dot + 1 : keys[i]);
+        fputs("</dt><dd>", out);
+        write_value(out, tarn_run_param(report->runs[0], keys[i]));
+        fputs("</dd></div>\n", out);
+    }
+    fputs("</dl></section></div>\n", out);
+}
+
+/* By section; keys without one first. */
+static int by_section(const void *a, const void *b)
+{
+    const char *x = *(char *const *)a, *y = *(char *const *)b;
+    bool in_x = strchr(x, '.'), in_y = strchr(y, '.');
+    return in_x != in_y ? in_x - in_y : strcmp(x, y);
+}
+
 static void write_configuration(FILE *out, const tarn_report *report)
 {
     int count, different = 0;
@@ -122,7 +158,10 @@ static void write_configuration(FILE *out, const tarn_report *report)
                 "Only what differs (%d of %d)</label>\n",
                 different ? " checked" : "", different, count);
     }
-    if (count) {
+    if (count && report->run_count == 1) {
+        qsort(keys, (size_t)count, sizeof *keys, by_section);
+        write_groups(out, report, keys, count);
+    } else if (count) {
         begin_table(out, report, "Parameter");
         for (int i = 0; i < count; i++)
             write_row(out, report, tarn_run_param, keys[i], differs(report, tarn_run_param, keys[i]));
@@ -151,15 +190,15 @@ static void write_metric_row(FILE *out, const tarn_report *report, int run, cons
     tarn_report_write_number(out, curve->first);
     fputs("</td><td data-label=\"Last\">", out);
     tarn_report_write_number(out, curve->last);
-    fputs("</td><td data-label=\"Smallest\">", out);
+    fputs("</td><td data-label=\"Smallest\"><span>", out);
     tarn_report_write_number(out, curve->least);
     fputs(" <span class=\"muted\">at ", out);
     tarn_report_write_count(out, curve->least_step);
-    fputs("</span></td><td data-label=\"Largest\">", out);
+    fputs("</span></span></td><td data-label=\"Largest\"><span>", out);
     tarn_report_write_number(out, curve->greatest);
     fputs(" <span class=\"muted\">at ", out);
     tarn_report_write_count(out, curve->greatest_step);
-    fputs("</span></td></tr>\n", out);
+    fputs("</span></span></td></tr>\n", out);
 }
 
 static void write_metrics(FILE *out, const tarn_report *report)
