@@ -111,6 +111,9 @@ const chart = (() => {
     return x - places[at - 1] <= places[at] - x ? at - 1 : at;
   }
 
+  /* "step" or "time". */
+  const axisOf = (panel, view) => (panel.overTime ? "time" : view.across);
+
   /* What of a panel is shown: a list of {run, line, curve, places, values}. Times of processes may go back (a clock was
    * set): such a curve is put in the order of its times. */
   function seriesOf(panel, data, view) {
@@ -122,7 +125,7 @@ const chart = (() => {
         if (!curve) return;
         const several = data.runs.length > 1;
         list.push({
-          run, line, curve, several, places: view.across === "time" ? curve.time : curve.step,
+          run, line, curve, several, places: curve[axisOf(panel, view)],
           colour: panel.stack ? "p" + line.part : "c" + (several ? run.colour : number % 8), dash: several && !panel.stack ? number % 4 : 0,
           values: smooth(curve.y, view.smoothing),
         });
@@ -131,14 +134,16 @@ const chart = (() => {
     return list;
   }
 
-  /* The range of places of all runs that are shown: the same for every panel, so that the eye can go from one to the
-   * other. */
-  function wholeRange(data, view) {
+  /* The range of places of all runs that are shown: the same for every panel of an axis, so that the eye can go from one
+   * to the other. Of what is only over time, steps are numbers of samples, which say nothing about steps. */
+  function wholeRange(data, view, axis) {
     let low = Infinity, high = -Infinity;
+    const keys = new Set(data.panels.filter((panel) => axisOf(panel, view) === axis).flatMap((panel) => panel.lines.map((line) => line.key)));
     data.runs.forEach((run, index) => {
       if (!view.shown[index]) return;
-      for (const curve of Object.values(run.curves)) {
-        const places = view.across === "time" ? curve.time : curve.step;
+      for (const [key, curve] of Object.entries(run.curves)) {
+        if (!keys.has(key)) continue;
+        const places = curve[axis];
         for (const place of [places[0], places[places.length - 1]]) {
           low = Math.min(low, place);
           high = Math.max(high, place);
@@ -234,10 +239,10 @@ const chart = (() => {
     const width = Math.max(200, plot.clientWidth), wide = plot.closest(".wide") && width > 700;
     const height = wide ? 330 : width < 420 ? 210 : 236;
     const series = seriesOf(panel, data, view);
-    const range = view.zoom || wholeRange(data, view);
+    const axis = axisOf(panel, view), range = view.zoom && view.zoom.axis === axis ? view.zoom.range : wholeRange(data, view, axis);
     const values = valueRange(panel, series, range, view);
     const { scale } = panel, low = values.low * scale, high = values.high * scale;
-    const shown = values.log ? logTicks(low, high, height / 55) : linearTicks(low, high, height / 50);
+    const shown = values.log ? logTicks(low, high, height / 55) : linearTicks(low, high, height / 50, panel.dots);
     const ticks = shown.map((tick) => tick / scale), labels = shown.map((tick) => tickNumber(tick, Math.max(Math.abs(low), Math.abs(high))));
     const left = Math.max(36, 12 + 6.6 * Math.max(0, ...labels.map((label) => label.length))), right = 10, top = 10, bottom = 26;
     const across = (x) => left + (x - range[0]) / (range[1] - range[0]) * (width - left - right);
@@ -250,7 +255,7 @@ const chart = (() => {
       const y = f(down(tick));
       svg += `<path class="grid" d="M${f(left)} ${y}H${width - right}"/><text class="y" x="${f(left - 8)}" y="${f(down(tick) + 4)}">${labels[i]}</text>`;
     });
-    const time = view.across === "time", wanted = (width - left) / (time ? 92 : 80);
+    const time = axis === "time", wanted = (width - left) / (time ? 92 : 80);
     for (const tick of time ? timeTicks(range[0], range[1], wanted) : linearTicks(range[0], range[1], wanted, true)) {
       const label = time ? duration(tick) : tickNumber(tick, range[1]), half = label.length * 3.3;
       const x = Math.min(Math.max(across(tick), left), width - half);
@@ -258,22 +263,22 @@ const chart = (() => {
     }
     svg += `<text class="y unit" x="${f(left - 8)}" y="${height - 7}">${time ? "time" : "step"}</text>`;
     svg += `</g><g clip-path="url(#${clip})">`;
-    svg += starts(data, view, range, across, top, height - bottom, wide);
+    svg += starts(data, view, axis, range, across, top, height - bottom, wide);
     svg += panel.stack ? stack(series, range, across, down) : [...series].sort((a, b) => a.dash - b.dash).map((one) => curve(one, range, across, down, view, height - bottom, panel)).join("");
     svg += `</g><g class="pointer"></g>`;
     const element = plot.querySelector("svg");
     element.setAttribute("viewBox", `0 0 ${width} ${height}`);
     element.innerHTML = svg;
     note(plot, series, values, panel);
-    return { plot, panel, series, range, across, down, left, right, top, bottom, width, height, view, pointer: element.querySelector(".pointer") };
+    return { plot, panel, axis, series, range, across, down, left, right, top, bottom, width, height, view, pointer: element.querySelector(".pointer") };
   }
 
-  function starts(data, view, range, across, top, bottom, labelled) {
+  function starts(data, view, axis, range, across, top, bottom, labelled) {
     let svg = "", free = -Infinity;
     data.runs.forEach((run, index) => {
       if (!view.shown[index]) return;
       for (const start of run.starts) {
-        const at = view.across === "time" ? start.time / 1000 : start.step;
+        const at = axis === "time" ? start.time / 1000 : start.step;
         if (at < range[0] || at > range[1]) continue;
         const x = across(at);
         svg += `<path class="start${data.runs.length > 1 ? " faint" : ""}" d="M${f(x)} ${top}V${bottom}"/>`;
@@ -396,7 +401,8 @@ const chart = (() => {
   function where(drawn, { one, index }) {
     const { curve } = one, first = curve.x[index], last = first + (curve.w ? curve.w[index] : 0);
     const step = first === last ? "step " + number(first) : "steps " + number(first) + "\u2013" + number(last);
-    return drawn.view.across === "time" ? duration(curve.time[index]) + " \u00b7 " + step : step;
+    if (drawn.panel.overTime) return duration(curve.time[index]);
+    return drawn.axis === "time" ? duration(curve.time[index]) + " \u00b7 " + step : step;
   }
 
   return { prepare, draw, point, select, where, wholeRange, number, duration, nearest };

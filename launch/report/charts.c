@@ -14,6 +14,8 @@ enum { WIDTH = 560, HEIGHT = 240, LEFT = 54, RIGHT = 10, TOP = 10, BOTTOM = 26, 
 typedef struct frame {
     double x0, x1, y0, y1; /* of the data */
     double scale;          /* of the numbers beside the axis */
+    double unit;           /* of the axis across: 0 = steps, else milliseconds */
+    const char *across;    /* what stands beside that axis */
 } frame;
 
 static double across(const frame *frame, double x)
@@ -26,8 +28,10 @@ static double down(const frame *frame, double y)
     return TOP + (frame->y1 - y) / (frame->y1 - frame->y0) * (HEIGHT - TOP - BOTTOM);
 }
 
-static double middle(const tarn_run_group *group)
+/* Where a group stands: in the middle of its steps, or at the time of its last point. */
+static double place(const frame *frame, const tarn_run_group *group, int64_t begin)
 {
+    if (frame->unit > 0) return (double)(group->time_ms - begin) / frame->unit;
     return ((double)group->first_step + (double)group->last_step) / 2;
 }
 
@@ -71,13 +75,13 @@ static void write_axes(FILE *out, const frame *frame)
         fputs("</text>", out);
     }
     distance = tick_distance(frame->x1 - frame->x0, 6);
-    if (distance < 1) distance = 1;
+    if (distance < 1 && frame->unit <= 0) distance = 1;
     for (double x = ceil(frame->x0 / distance) * distance; x <= frame->x1 + distance / 1e6; x += distance) {
         fprintf(out, "<text class=\"x\" x=\"%.1f\" y=\"%d\">", across(frame, x), HEIGHT - 8);
         write_tick_number(out, x, distance, fabs(frame->x1));
         fputs("</text>", out);
     }
-    fprintf(out, "<text class=\"y unit\" x=\"%d\" y=\"%d\">step</text></g>", LEFT - 8, HEIGHT - 8);
+    fprintf(out, "<text class=\"y unit\" x=\"%d\" y=\"%d\">%s</text></g>", LEFT - 8, HEIGHT - 8, frame->across);
 }
 
 /* ---- curves ---- */
@@ -104,7 +108,7 @@ static tarn_run_curve thinned(const tarn_run_curve *curve, int most)
 }
 
 static void write_curve(FILE *out, const frame *frame, const tarn_run_curve *whole, int colour, int dash, int most,
-                        bool dots)
+                        bool dots, int64_t begin)
 {
     tarn_run_curve curve = thinned(whole, most);
     bool band = false;
@@ -114,23 +118,25 @@ static void write_curve(FILE *out, const frame *frame, const tarn_run_curve *who
     if (band) {
         fputs("<path class=\"band\" d=\"", out);
         for (int i = 0; i < curve.group_count; i++)
-            fprintf(out, "%c%.1f %.1f", i ? 'L' : 'M', across(frame, middle(&curve.groups[i])),
+            fprintf(out, "%c%.1f %.1f", i ? 'L' : 'M', across(frame, place(frame, &curve.groups[i], begin)),
                     down(frame, curve.groups[i].greatest));
         for (int i = curve.group_count; i--;)
-            fprintf(out, "L%.1f %.1f", across(frame, middle(&curve.groups[i])), down(frame, curve.groups[i].least));
+            fprintf(out, "L%.1f %.1f", across(frame, place(frame, &curve.groups[i], begin)),
+                    down(frame, curve.groups[i].least));
         fputs("Z\"/>", out);
     }
     if (!dots) {
         fputs("<path class=\"line\" d=\"", out);
         for (int i = 0; i < curve.group_count; i++)
-            fprintf(out, "%c%.1f %.1f", i ? 'L' : 'M', across(frame, middle(&curve.groups[i])),
+            fprintf(out, "%c%.1f %.1f", i ? 'L' : 'M', across(frame, place(frame, &curve.groups[i], begin)),
                     down(frame, mean(&curve.groups[i])));
         fputs("\"/>", out);
     }
     if (dots || curve.group_count <= 40)
         for (int i = 0; i < curve.group_count; i++)
-            fprintf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"/>", across(frame, middle(&curve.groups[i])),
-                    down(frame, mean(&curve.groups[i])), dots ? "1.8" : "2.5");
+            fprintf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"/>",
+                    across(frame, place(frame, &curve.groups[i], begin)), down(frame, mean(&curve.groups[i])),
+                    dots ? "1.8" : "2.5");
     fputs("</g>", out);
     free(curve.groups);
 }
@@ -148,10 +154,10 @@ static void write_stack(FILE *out, const frame *frame, const tarn_report *report
         if (part.groups && part.group_count == x.group_count) {
             fprintf(out, "<path class=\"part p%d\" d=\"", tarn_report_part_of(panel->lines[line].label));
             for (int i = 0; i < x.group_count; i++)
-                fprintf(out, "%c%.1f %.1f", i ? 'L' : 'M', across(frame, middle(&x.groups[i])),
+                fprintf(out, "%c%.1f %.1f", i ? 'L' : 'M', across(frame, place(frame, &x.groups[i], 0)),
                         down(frame, below[i] + mean(&part.groups[i])));
             for (int i = x.group_count; i--;)
-                fprintf(out, "L%.1f %.1f", across(frame, middle(&x.groups[i])), down(frame, below[i]));
+                fprintf(out, "L%.1f %.1f", across(frame, place(frame, &x.groups[i], 0)), down(frame, below[i]));
             fputs("Z\"/>", out);
             for (int i = 0; i < x.group_count; i++) below[i] += mean(&part.groups[i]);
         }
@@ -163,16 +169,36 @@ static void write_stack(FILE *out, const frame *frame, const tarn_report *report
 
 /* ---- panels ---- */
 
+/* The unit of the axis of time that suits so many milliseconds. */
+static void choose_time(frame *frame, double longest)
+{
+    static const struct {
+        double unit;
+        const char *word;
+    } units[] = {{1e3, "s"}, {60e3, "min"}, {3600e3, "h"}, {86400e3, "days"}};
+    size_t unit = 0;
+    while (unit < 3 && longest > 3 * units[unit + 1].unit) unit++;
+    frame->unit = units[unit].unit;
+    frame->across = units[unit].word;
+}
+
 static frame frame_of(const tarn_report *report, const tarn_report_panel *panel)
 {
-    frame frame = {.scale = panel->scale, .x0 = INFINITY, .x1 = -INFINITY, .y0 = INFINITY, .y1 = -INFINITY};
-    double sum = 0;
+    frame frame = {
+        .scale = panel->scale, .x0 = INFINITY, .x1 = -INFINITY, .y0 = INFINITY, .y1 = -INFINITY, .across = "step"};
+    double sum = 0, longest = 0;
+    for (int run = 0; run < report->run_count; run++)
+        longest = fmax(longest, (double)tarn_report_duration(report->runs[run]));
+    if (panel->over_time) choose_time(&frame, longest);
     for (int run = 0; run < report->run_count; run++)
         for (int line = 0; line < panel->line_count; line++) {
             const tarn_run_curve *curve = tarn_run_curve_of(report->runs[run], panel->lines[line].key);
             if (!curve || !curve->count) continue;
-            frame.x0 = fmin(frame.x0, (double)curve->first_step);
-            frame.x1 = fmax(frame.x1, (double)curve->last_step);
+            int64_t begin = tarn_report_begin(report->runs[run]);
+            for (int i = 0; i < curve->group_count; i++) {
+                frame.x0 = fmin(frame.x0, place(&frame, &curve->groups[i], begin));
+                frame.x1 = fmax(frame.x1, place(&frame, &curve->groups[i], begin));
+            }
             frame.y0 = fmin(frame.y0, curve->least);
             frame.y1 = fmax(frame.y1, curve->greatest);
             double highest = 0;
@@ -197,7 +223,10 @@ static void write_starts(FILE *out, const frame *frame, const tarn_report *repor
 {
     for (int run = 0; run < report->run_count; run++)
         for (int i = 1; i < report->runs[run]->start_count; i++) {
-            double step = (double)report->runs[run]->starts[i].step;
+            const tarn_run_start *start = &report->runs[run]->starts[i];
+            double step = frame->unit > 0
+                              ? (double)(start->time_ms - tarn_report_begin(report->runs[run])) / frame->unit
+                              : (double)start->step;
             if (step < frame->x0 || step > frame->x1) continue;
             fprintf(out, "<path class=\"start%s\" d=\"M%.1f %dV%d\"/>", report->run_count > 1 ? " faint" : "",
                     across(frame, step), TOP, HEIGHT - BOTTOM);
@@ -227,9 +256,10 @@ static void write_description(FILE *out, const tarn_report *report, const tarn_r
 
 static void write_legend(FILE *out, const tarn_report *report, const tarn_report_panel *panel)
 {
+    int shown = panel->line_count > TARN_REPORT_LEGEND ? TARN_REPORT_LEGEND - 1 : panel->line_count;
     if (panel->line_count < 2) return;
     fputs("<ul class=\"legend\">", out);
-    for (int line = 0; line < panel->line_count; line++) {
+    for (int line = 0; line < shown; line++) {
         if (panel->kind == TARN_REPORT_STACK)
             fprintf(out, "<li><span class=\"swatch p%d\"></span>", tarn_report_part_of(panel->lines[line].label));
         else if (report->run_count > 1)
@@ -242,6 +272,7 @@ static void write_legend(FILE *out, const tarn_report *report, const tarn_report
         tarn_report_write_text(out, panel->lines[line].label);
         fputs("</li>", out);
     }
+    if (shown < panel->line_count) fprintf(out, "<li class=\"muted\">and %d more</li>", panel->line_count - shown);
     fputs("</ul>", out);
 }
 
@@ -280,7 +311,8 @@ static void write_panel(FILE *out, const tarn_report *report, int index, int mos
                 const tarn_run_curve *curve = tarn_run_curve_of(report->runs[run], panel->lines[line].key);
                 if (curve && curve->count)
                     write_curve(out, &frame, curve, (report->run_count > 1 ? run : line) % TARN_REPORT_COLOURS,
-                                report->run_count > 1 ? line % 4 : 0, most, panel->dots);
+                                report->run_count > 1 ? line % 4 : 0, most, panel->dots,
+                                tarn_report_begin(report->runs[run]));
             }
     fputs("</svg></div></figure>\n", out);
 }

@@ -1,7 +1,7 @@
 /* data.c - the runs as JSON, for page.js.
  *
  * {runs: [{name, colour, begin, starts: [{step, time, ranks}], curves: {KEY: {x, w, t, y, a, b, n}}}],
- *  panels: [{title, stack, zero, dots, scale, unit, lines: [{key, label, part}]}]}
+ *  panels: [{title, stack, zero, dots, overTime, scale, unit, lines: [{key, label, part}]}]}
  *
  * Of a curve, by group: x first step, w steps from there to the last one, t milliseconds since the run's begin, y mean,
  * a smallest and b largest value, n points. w, a, b, n are left out when every group is one point. Numbers have seven
@@ -117,6 +117,7 @@ static bool add_panel(cJSON *panels, const tarn_report_panel *from)
     if (!cJSON_AddStringToObject(panel, "title", from->title) ||
         !cJSON_AddBoolToObject(panel, "stack", from->kind == TARN_REPORT_STACK) ||
         !cJSON_AddBoolToObject(panel, "zero", from->from_zero) || !cJSON_AddBoolToObject(panel, "dots", from->dots) ||
+        !cJSON_AddBoolToObject(panel, "overTime", from->over_time) ||
         !cJSON_AddNumberToObject(panel, "scale", from->scale) || !cJSON_AddStringToObject(panel, "unit", from->unit))
         return false;
     cJSON *lines = cJSON_AddArrayToObject(panel, "lines");

@@ -27,19 +27,6 @@ static void write_status(FILE *out, const tarn_report *report, const tarn_run_vi
     fputs("</span>", out);
 }
 
-static int64_t last_step(const tarn_run_view *view)
-{
-    int64_t step = 0;
-    for (int i = 0; i < view->curve_count; i++)
-        if (view->curves[i].count && view->curves[i].last_step > step) step = view->curves[i].last_step;
-    return step;
-}
-
-static int ranks_of(const tarn_run_view *view)
-{
-    return view->start_count ? view->starts[view->start_count - 1].ranks : 0;
-}
-
 /* The first of these curves that the run has. */
 static const tarn_run_curve *one_of(const tarn_run_view *view, const char *const *keys)
 {
@@ -55,6 +42,22 @@ static const char *const train_losses[] = {"train.loss", "loss", "train_loss", N
                                                  "train.tokens_per_second",  "train.samples_per_second",
                                                  "tokens_per_second",        "samples_per_second",
                                                  "samples per second",       NULL};
+
+/* Of what is trained: measurements may number their samples otherwise. */
+static int64_t last_step(const tarn_run_view *view)
+{
+    int64_t step = 0;
+    const tarn_run_curve *loss = one_of(view, train_losses);
+    if (loss) return loss->last_step;
+    for (int i = 0; i < view->curve_count; i++)
+        if (view->curves[i].count && view->curves[i].last_step > step) step = view->curves[i].last_step;
+    return step;
+}
+
+static int ranks_of(const tarn_run_view *view)
+{
+    return view->start_count ? view->starts[view->start_count - 1].ranks : 0;
+}
 
 static double mean_of(const tarn_run_curve *curve)
 {
@@ -183,7 +186,7 @@ static void write_cell(FILE *out, const char *label, const tarn_run_curve *curve
         fputs(" <span class=\"muted\">at ", out);
         tarn_report_write_count(out, !best ? curve->last_step : greatest ? curve->greatest_step : curve->least_step);
         fputs("</span>", out);
-        if (wins) fputs("<span class=\"hidden\"> (best of these)</span>", out);
+        if (wins) fputs("<span class=\"star\" role=\"img\" aria-label=\"best of these\">\u2605</span>", out);
     } else
         fputs("<span class=\"muted\">\u2013</span>", out);
     fputs("</span></td>", out);

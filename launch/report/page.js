@@ -80,7 +80,6 @@
     radio.addEventListener("change", () => {
       if (view[radio.name] === radio.value) return;
       view[radio.name] = radio.value;
-      if (radio.name === "across") view.zoom = null;
       drawAll();
     });
   const slider = get("smoothing");
@@ -95,8 +94,8 @@
   });
   get("whole").addEventListener("click", () => setZoom(null));
 
-  function setZoom(range) {
-    view.zoom = range;
+  function setZoom(range, axis) {
+    view.zoom = range && { range, axis };
     drawAll();
   }
 
@@ -158,7 +157,7 @@
   function look(one, x) {
     cursor = x;
     for (const other of plots) {
-      const found = chart.point(other.drawn, x);
+      const found = chart.point(other.drawn, other.drawn.axis === one.drawn.axis ? x : null);
       if (other === one) showTip(one, found, x);
     }
   }
@@ -200,7 +199,7 @@
       if (from === null) return;
       const to = placeOf(one, event), begin = from;
       from = null;
-      if (Math.abs(to - begin) > 8) setZoom([valueAt(one, Math.min(begin, to)), valueAt(one, Math.max(begin, to))]);
+      if (Math.abs(to - begin) > 8) setZoom([valueAt(one, Math.min(begin, to)), valueAt(one, Math.max(begin, to))], one.drawn.axis);
     });
     one.plot.addEventListener("pointercancel", () => {
       from = null;
@@ -218,9 +217,9 @@
 
   function closer(one, by) {
     const [low, high] = one.drawn.range, middle = cursor !== null && cursor >= low && cursor <= high ? cursor : (low + high) / 2;
-    const whole = chart.wholeRange(data, view);
+    const whole = chart.wholeRange(data, view, one.drawn.axis);
     const range = [Math.max(whole[0], middle - (middle - low) * by), Math.min(whole[1], middle + (high - middle) * by)];
-    setZoom(range[0] <= whole[0] && range[1] >= whole[1] ? null : range);
+    setZoom(range[0] <= whole[0] && range[1] >= whole[1] ? null : range, one.drawn.axis);
     look(one, middle);
   }
 

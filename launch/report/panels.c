@@ -5,6 +5,7 @@
  */
 #include "launch/report/report.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ enum {
 
 #define DERIVED "samples per second"
 
-const char *const tarn_report_parts[] = {"data", "compute", "reduce", "control", "update", "wait", "track"};
+const char *const tarn_report_parts[] = {"data", "compute", "reduce", "update", "save", "track", "wait", "rest"};
 const int tarn_report_part_count = sizeof tarn_report_parts / sizeof *tarn_report_parts;
 
 int tarn_report_part_of(const char *word)
@@ -86,11 +87,12 @@ static int grow(void *array, int count, int *room, size_t size)
     return 0;
 }
 
-/* The panel of that title and section, made when it is not there. */
+/* The panel of that title, note and section, made when it is not there. */
 static tarn_report_panel *panel_of(tarn_report *report, const char *section, const char *title, const char *note)
 {
     for (int i = 0; i < report->panel_count; i++)
-        if (!strcmp(report->panels[i].title, title) && !strcmp(report->panels[i].section, section))
+        if (!strcmp(report->panels[i].title, title) && !strcmp(report->panels[i].note, note) &&
+            !strcmp(report->panels[i].section, section))
             return &report->panels[i];
     if (grow(&report->panels, report->panel_count, &report->panel_room, sizeof *report->panels)) return NULL;
     tarn_report_panel made = {.section = section, .title = strdup(title), .note = strdup(note), .scale = 1, .unit = ""};
@@ -151,6 +153,17 @@ static int time_place(const char *key)
     return ends(key, "_seconds") ? TIMES - 1 : TIMES;
 }
 
+/* The time of a part of a step. */
+static bool is_part(const char *key)
+{
+    char name[32];
+    for (int i = 0; i < tarn_report_part_count; i++) {
+        snprintf(name, sizeof name, "%s_seconds", tarn_report_parts[i]);
+        if (is_kind(key, name)) return true;
+    }
+    return false;
+}
+
 static bool add_measurement(tarn_report *report, const char *key)
 {
     char title[128], label[64];
@@ -162,10 +175,20 @@ static bool add_measurement(tarn_report *report, const char *key)
         snprintf(label, sizeof label, "node %d", member);
     }
     const char *unit = name_measurement(rest ? rest : key + strlen("system/"), title);
-    tarn_report_panel *panel = panel_of(report, time_place(key) < TIMES ? "Ranks and time" : "System", title, "");
+    bool time = time_place(key) < TIMES;
+    if (time && !rest && is_part(key)) {
+        /* Rank 0 stands there as one of the ranks already. */
+        char of_rank[160];
+        snprintf(of_rank, sizeof of_rank, "system/rank_0/%s", key + strlen("system/"));
+        for (int i = 0; i < report->run_count; i++)
+            if (tarn_run_curve_of(report->runs[i], of_rank)) return true;
+    }
+    if (time && !strcmp(unit, "s") && !strstr(title, "skew")) strncat(title, " time", sizeof title - strlen(title) - 1);
+    tarn_report_panel *panel = panel_of(report, time ? "Ranks and time" : "System", title, "");
     if (!panel) return false;
     panel->unit = unit;
     panel->seconds = !strcmp(unit, "s");
+    panel->over_time = !time;
     panel->dots = is_kind(key, "slowest_rank");
     panel->from_zero = strcmp(unit, "MB");
     return add_line(panel, key, rest ? label : key + strlen("system/"));
@@ -197,9 +220,8 @@ static bool add_curve(tarn_report *report, int pass, const char *key)
         if (!is_throughput(key)) return true;
         char title[128];
         name_measurement(system ? key + strlen("system/") : key, title);
-        tarn_report_panel *rate = panel_of(report, "Training", "Throughput", title);
-        /* Samples and tokens have axes of their own. */
-        if (rate && rate->line_count && strcmp(rate->lines[0].key, key)) rate = panel_of(report, "Training", title, "");
+        *title = (char)tolower((unsigned char)*title);
+        tarn_report_panel *rate = panel_of(report, "Training", "Throughput", title); /* samples, tokens: an axis each */
         if (rate) rate->from_zero = true;
         return add_line(rate, key, key);
     }
@@ -293,6 +315,13 @@ static void thin(tarn_report *report)
         for (int k = 0; k < report->runs[i]->curve_count; k++) tarn_run_curve_thin(&report->runs[i]->curves[k], most);
 }
 
+static double mean_of(const tarn_run_curve *curve)
+{
+    double sum = 0;
+    for (int i = 0; i < curve->group_count; i++) sum += curve->groups[i].sum;
+    return sum / (double)curve->count;
+}
+
 /* Milliseconds where no mean of a line reaches half a second. */
 static void choose_unit(const tarn_report *report, tarn_report_panel *panel)
 {
@@ -300,9 +329,7 @@ static void choose_unit(const tarn_report *report, tarn_report_panel *panel)
     for (int i = 0; i < report->run_count; i++)
         for (int k = 0; k < panel->line_count; k++) {
             const tarn_run_curve *curve = tarn_run_curve_of(report->runs[i], panel->lines[k].key);
-            double sum = 0;
-            for (int group = 0; curve && group < curve->group_count; group++) sum += curve->groups[group].sum;
-            if (curve && curve->count && sum / (double)curve->count >= 0.5) return;
+            if (curve && curve->count && mean_of(curve) >= 0.5) return;
         }
     panel->scale = 1e3;
     panel->unit = "ms";
@@ -342,9 +369,22 @@ void tarn_report_close(tarn_report *report)
 
 /* ---- the split of a step ---- */
 
+/* All ranks leave a step together: what its parts do not account for, a rank has waited or done otherwise. */
+static bool rest_mean(const tarn_run_view *view, int rank, double *seconds)
+{
+    const tarn_run_curve *step = tarn_run_curve_of(view, "system/step_seconds");
+    double part;
+    if (!step || !step->count) return false;
+    *seconds = mean_of(step);
+    for (int i = 0; i < tarn_report_part_count - 1; i++)
+        if (tarn_report_part_mean(view, rank, tarn_report_parts[i], &part)) *seconds -= part;
+    return *seconds > 0;
+}
+
 bool tarn_report_part_mean(const tarn_run_view *view, int rank, const char *part, double *seconds)
 {
     char key[96];
+    if (!strcmp(part, "rest")) return rest_mean(view, rank, seconds);
     snprintf(key, sizeof key, "system/rank_%d/%s_seconds", rank, part);
     const tarn_run_curve *curve = tarn_run_curve_of(view, key);
     if (!curve && rank == 0) {
@@ -352,9 +392,7 @@ bool tarn_report_part_mean(const tarn_run_view *view, int rank, const char *part
         curve = tarn_run_curve_of(view, key);
     }
     if (!curve || !curve->count) return false;
-    double sum = 0;
-    for (int i = 0; i < curve->group_count; i++) sum += curve->groups[i].sum;
-    *seconds = sum / (double)curve->count;
+    *seconds = mean_of(curve);
     return true;
 }
 
@@ -364,7 +402,7 @@ int tarn_report_part_ranks(const tarn_run_view *view)
     double seconds;
     for (int i = 0; i < view->curve_count; i++)
         if (member_of(view->curves[i].key, "rank_", &rank) && rank >= ranks) ranks = rank + 1;
-    for (int i = 0; !ranks && i < tarn_report_part_count; i++)
+    for (int i = 0; !ranks && i < tarn_report_part_count - 1; i++)
         if (tarn_report_part_mean(view, 0, tarn_report_parts[i], &seconds)) return 1;
     return ranks;
 }

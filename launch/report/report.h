@@ -18,7 +18,7 @@
 
 #include <stdio.h>
 
-enum { TARN_REPORT_COLOURS = 8, TARN_REPORT_MOST_RUNS = 64 };
+enum { TARN_REPORT_COLOURS = 8, TARN_REPORT_LEGEND = 12 /* lines that a legend names */, TARN_REPORT_MOST_RUNS = 64 };
 
 /* A curve of a panel, of every run that has it. */
 typedef struct tarn_report_line {
@@ -40,6 +40,7 @@ typedef struct tarn_report_panel {
     bool wide;
     bool from_zero; /* the axis of values begins at 0 */
     bool dots;      /* a number that stands for something, such as a rank: no line leads from one to the next */
+    bool over_time; /* steps of these are numbers of samples: time is their only axis */
     bool seconds;   /* values are seconds: shown as milliseconds when they are short */
     double scale;   /* what is shown = value x scale, in `unit` */
     const char *unit;
@@ -66,8 +67,8 @@ extern const char *const tarn_report_parts[];
 extern const int tarn_report_part_count;
 /* The place of a part in that order; 0 for another word. */
 int tarn_report_part_of(const char *word);
-/* Mean seconds a step of a part on a rank: system/rank_<r>/<part>_seconds; for rank 0 system/<part>_seconds, too. False
- * when the run has none. */
+/* Mean seconds a step of a part on a rank: system/rank_<r>/<part>_seconds; for rank 0 system/<part>_seconds, too. The
+ * last part, "rest", is what the others leave of the whole step. False when the run has none. */
 bool tarn_report_part_mean(const tarn_run_view *view, int rank, const char *part, double *seconds);
 /* 1 + the highest rank with a part; 0: none. */
 int tarn_report_part_ranks(const tarn_run_view *view);
@@ -80,6 +81,7 @@ char *tarn_report_page(const tarn_report *report, size_t *length);
 /* ---- the parts of the page, each written to a stream ---- */
 
 void tarn_report_write_text(FILE *out, const char *text); /* escaped, for content and attributes in double quotes */
+void tarn_report_write_key(FILE *out, const char *key);   /* the same; lines may break behind . / and _ */
 void tarn_report_write_number(FILE *out, double value);   /* short, for a person */
 void tarn_report_write_count(FILE *out, int64_t value);   /* 12 345 */
 void tarn_report_write_date(FILE *out, int64_t ms);

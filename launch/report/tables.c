@@ -11,20 +11,31 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* The keys that any run has, in order, each once; borrowed. */
-static const char **keys_of(const tarn_report *report, bool tags, int *count)
+typedef enum kind { PARAMS, TAGS, METRICS } kind;
+
+static int count_of(const tarn_run_view *view, kind kind)
+{
+    return kind == PARAMS ? view->param_count : kind == TAGS ? view->tag_count : view->curve_count;
+}
+
+static const char *key_of(const tarn_run_view *view, kind kind, int index)
+{
+    return kind == PARAMS ? view->params[index].key : kind == TAGS ? view->tags[index].key : view->curves[index].key;
+}
+
+/* The keys that any run has, in order, each once; borrowed. NULL: memory ran out. */
+static const char **keys_of(const tarn_report *report, kind kind, int *count)
 {
     int room = 0;
-    for (int i = 0; i < report->run_count; i++)
-        room += tags ? report->runs[i]->tag_count : report->runs[i]->param_count;
+    for (int i = 0; i < report->run_count; i++) room += count_of(report->runs[i], kind);
     const char **keys = calloc((size_t)room + 1, sizeof *keys);
     *count = 0;
     if (!keys) return NULL;
-    for (int i = 0; i < report->run_count; i++) {
-        const tarn_run_view *view = report->runs[i];
-        for (int k = 0; k < (tags ? view->tag_count : view->param_count); k++)
-            keys[(*count)++] = (tags ? view->tags : view->params)[k].key;
-    }
+    for (int i = 0; i < report->run_count; i++)
+        for (int k = 0; k < count_of(report->runs[i], kind); k++) {
+            const char *key = key_of(report->runs[i], kind, k);
+            if (strcmp(key, "tarn.starts")) keys[(*count)++] = key; /* the time line shows them */
+        }
     if (*count) qsort(keys, (size_t)*count, sizeof *keys, by_text);
     int kept = 0;
     for (int i = 0; i < *count; i++)
@@ -84,7 +95,7 @@ static void write_value(FILE *out, const char *value)
 static void write_row(FILE *out, const tarn_report *report, lookup *value, const char *key, bool different)
 {
     fprintf(out, "<tr%s><th scope=\"row\">", different ? " class=\"differs\"" : "");
-    tarn_report_write_text(out, key);
+    tarn_report_write_key(out, key);
     if (different) fputs("<span class=\"hidden\"> (differs)</span>", out);
     fputs("</th>", out);
     for (int i = 0; i < report->run_count; i++) {
@@ -147,7 +158,7 @@ static int by_section(const void *a, const void *b)
 static void write_configuration(FILE *out, const tarn_report *report)
 {
     int count, different = 0;
-    const char **keys = keys_of(report, false, &count);
+    const char **keys = keys_of(report, PARAMS, &count);
     if (!keys) return; /* the stream of the page fails, too, when memory runs out */
     for (int i = 0; i < count; i++) different += differs(report, tarn_run_param, keys[i]);
     fputs("<section class=\"card\" id=\"configuration\"><h2>Configuration</h2>\n", out);
@@ -178,7 +189,7 @@ static void write_configuration(FILE *out, const tarn_report *report)
 static void write_metric_row(FILE *out, const tarn_report *report, int run, const tarn_run_curve *curve)
 {
     fputs("<tr><th scope=\"row\">", out);
-    tarn_report_write_text(out, curve->key);
+    tarn_report_write_key(out, curve->key);
     if (report->run_count > 1) {
         fprintf(out, " <span class=\"which\"><span class=\"swatch c%d\"></span><bdi>", run % TARN_REPORT_COLOURS);
         tarn_report_write_text(out, tarn_report_name(report->runs[run]));
@@ -203,22 +214,23 @@ static void write_metric_row(FILE *out, const tarn_report *report, int run, cons
 
 static void write_metrics(FILE *out, const tarn_report *report)
 {
-    int curves = 0;
-    for (int i = 0; i < report->run_count; i++) curves += report->runs[i]->curve_count;
-    if (!curves) return;
+    int count;
+    const char **keys = keys_of(report, METRICS, &count);
+    if (!keys || !count) {
+        free(keys);
+        return;
+    }
     fputs("<details class=\"card\"><summary><h2>All metrics in numbers</h2></summary>\n<div class=\"scroll\"><table "
           "class=\"values numbers stacking\"><thead><tr><th scope=\"col\">Metric</th><th scope=\"col\">Points</th><th "
           "scope=\"col\">First</th><th scope=\"col\">Last</th><th scope=\"col\">Smallest</th><th "
           "scope=\"col\">Largest</th></tr></thead>\n<tbody>\n",
           out);
-    for (int panel = 0; panel < report->panel_count; panel++)
-        for (int line = 0; line < report->panels[panel].line_count; line++)
-            for (int run = 0; run < report->run_count; run++) {
-                if (report->panels[panel].kind == TARN_REPORT_STACK) continue; /* they have a panel of their own, too */
-                const tarn_run_curve *curve =
-                    tarn_run_curve_of(report->runs[run], report->panels[panel].lines[line].key);
-                if (curve && curve->count) write_metric_row(out, report, run, curve);
-            }
+    for (int i = 0; i < count; i++)
+        for (int run = 0; run < report->run_count; run++) {
+            const tarn_run_curve *curve = tarn_run_curve_of(report->runs[run], keys[i]);
+            if (curve && curve->count) write_metric_row(out, report, run, curve);
+        }
+    free(keys);
     end_table(out);
     fputs("</details>\n", out);
 }
@@ -261,7 +273,7 @@ static void write_inputs(FILE *out, const tarn_report *report)
 static void write_tags(FILE *out, const tarn_report *report)
 {
     int count;
-    const char **keys = keys_of(report, true, &count);
+    const char **keys = keys_of(report, TAGS, &count);
     if (keys && count) {
         fputs("<details class=\"card\"><summary><h2>Tags</h2></summary>\n", out);
         begin_table(out, report, "Tag");

@@ -35,6 +35,21 @@ void tarn_report_write_text(FILE *out, const char *text)
     }
 }
 
+void tarn_report_write_key(FILE *out, const char *key)
+{
+    while (*key) {
+        char piece[256];
+        size_t length = strcspn(key, "./_");
+        length += key[length] != 0;
+        if (length >= sizeof piece) length = sizeof piece - 1;
+        memcpy(piece, key, length);
+        piece[length] = '\0';
+        tarn_report_write_text(out, piece);
+        key += length;
+        if (*key) fputs("<wbr>", out);
+    }
+}
+
 void tarn_report_write_number(FILE *out, double value)
 {
     char text[32];

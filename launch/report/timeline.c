@@ -37,9 +37,10 @@ static void write_segment(FILE *out, double left, double width, int colour, cons
     if (number) {
         fputs("<span aria-hidden=\"true\">\u21bb\u2009</span><span class=\"hidden\">restart at step </span>", out);
         tarn_report_write_count(out, start->step);
-        if (start->ranks) fputs(" \u00b7 ", out);
     }
-    if (start->ranks) fprintf(out, "%d rank%s", start->ranks, start->ranks == 1 ? "" : "s");
+    if (start->ranks)
+        fprintf(out, "<span class=\"ranks\">%s%d rank%s</span>", number ? " \u00b7 " : "", start->ranks,
+                start->ranks == 1 ? "" : "s");
     fputs("</span></li>", out);
 }
 
