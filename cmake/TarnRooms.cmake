@@ -70,6 +70,11 @@ install(FILES launch/monitoring/alerts.yaml launch/monitoring/dashboard.json lau
 set_source_files_properties(${CMAKE_SOURCE_DIR}/launch/render/slurm.c PROPERTIES
   OBJECT_DEPENDS ${CMAKE_SOURCE_DIR}/launch/slurm/train.sbatch
   COMPILE_DEFINITIONS TARN_TRAIN_SBATCH="${CMAKE_SOURCE_DIR}/launch/slurm/train.sbatch")
+# So does tarn report with its page.
+set(report_files ${CMAKE_SOURCE_DIR}/launch/report)
+set_source_files_properties(${report_files}/page.c PROPERTIES
+  OBJECT_DEPENDS "${report_files}/page.html;${report_files}/page.css;${report_files}/chart.js;${report_files}/page.js"
+  COMPILE_DEFINITIONS TARN_REPORT_FILES="${report_files}")
 file(RELATIVE_PATH TARN_PREFIX_FROM_PC /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(${CMAKE_SOURCE_DIR}/cmake/tarn.pc.in ${CMAKE_BINARY_DIR}/tarn.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/tarn.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

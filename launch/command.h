@@ -10,6 +10,7 @@ int tarn_command_eval(int argc, char **argv);
 int tarn_command_sample(int argc, char **argv);
 int tarn_command_export(int argc, char **argv);
 int tarn_command_checkpoint(int argc, char **argv);
+int tarn_command_report(int argc, char **argv);
 int tarn_command_launch(int argc, char **argv);
 
 #endif

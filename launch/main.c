@@ -16,6 +16,7 @@ static const struct {
     {"sample", tarn_command_sample, "generate text from a checkpoint"},
     {"export", tarn_command_export, "the model of a checkpoint as an ONNX file, or as a model for MLflow"},
     {"checkpoint", tarn_command_checkpoint, "list, show, verify checkpoints; digest of the training state"},
+    {"report", tarn_command_report, "a page that shows runs: curves, configuration, restarts, a comparison"},
     {"launch", tarn_command_launch, "write manifests for SLURM, Kubernetes, MPIJob, Volcano, SageMaker"},
 };
 
