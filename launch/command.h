@@ -10,5 +10,6 @@ int tarn_command_eval(int argc, char **argv);
 int tarn_command_sample(int argc, char **argv);
 int tarn_command_checkpoint(int argc, char **argv);
 int tarn_command_launch(int argc, char **argv);
+int tarn_command_track(int argc, char **argv);
 
 #endif

@@ -15,6 +15,7 @@ static const struct {
     {"eval", tarn_command_eval, "loss and accuracy of a checkpoint on data"},
     {"sample", tarn_command_sample, "generate text from a checkpoint"},
     {"checkpoint", tarn_command_checkpoint, "list, show, verify checkpoints; digest of the training state"},
+    {"track", tarn_command_track, "list and show records of runs, publish spools, move aliases of models"},
     {"launch", tarn_command_launch, "write manifests for SLURM, Kubernetes, MPIJob, Volcano, SageMaker"},
 };
 

@@ -23,6 +23,7 @@ static void resolve(tarn_train_options *options)
     if (options->slow_ratio == 0) options->slow_ratio = 1.5;
     if (!options->validation && options->data) options->validation = tarn_dataset_validation(options->data);
     if (!(options->health_timeout > 0)) options->health_timeout = 60;
+    if (options->system_every == 0) options->system_every = 10;
     tarn_optim_options optim;
     tarn_optim_resolve(&options->optim, &optim);
     options->optim = optim;
@@ -281,6 +282,7 @@ tarn_status tarn_trainer_create(tarn_trainer **out, tarn_context *context, const
     }
     if (!status) status = open_records(trainer);
     if (!status) status = tarn_trainer_open_skew(trainer);
+    if (!status) status = tarn_trainer_begin_record(trainer);
     if (!status) status = agree_on_stop(trainer);
     tarn_float_environment_leave(environment);
     tarn_progress *progress = &trainer->progress;
@@ -403,6 +405,7 @@ tarn_status tarn_trainer_finish(tarn_trainer *trainer)
     /* Its writer may still be waiting for the record. */
     tarn_checkpoint_store_close(trainer->store);
     trainer->store = NULL;
+    tarn_trainer_end_record(trainer, status);
     if (trainer->tracker)
         tarn_track_close(trainer->tracker, !status ? "FINISHED" : status == TARN_STOPPED ? "KILLED" : "FAILED");
     destroy(trainer);

@@ -161,7 +161,10 @@ tarn_status tarn_trainer_after_update(tarn_trainer *trainer)
     if (status) return status;
     /* Before the checkpoint: what the function does to the user's state belongs to this step. A step whose evaluation
      * was broken off is not over: the function is called when it is. */
-    if (!trainer->counts.evaluation_due) status = call_progress(trainer);
+    if (!trainer->counts.evaluation_due) {
+        tarn_trainer_go_on_with_record(trainer);
+        status = call_progress(trainer);
+    }
     bool due = checkpoint_due(trainer, trainer->step);
     bool final = tarn_trainer_ended(trainer) != TARN_RUN_GOES_ON;
     const bool saves = trainer->store && (best || due || final);

@@ -80,8 +80,9 @@ static bool begins(const char *text, const char *prefix)
  * themselves for its. */
 static bool of_an_outer_launch(const char *variable, bool inside_mpi, bool direct)
 {
-    static const char *const always[] = {"PMI_",      "OMPI_COMM_WORLD_", "OMPI_UNIVERSE_SIZE=", "TARN_SUPERVISOR=",
-                                         "TARN_RUN=", "TARN_LAUNCH=",     "TARN_RESTARTED=",     "TARN_HANG_SECONDS="};
+    static const char *const always[] = {
+        "PMI_",         "OMPI_COMM_WORLD_", "OMPI_UNIVERSE_SIZE=", "TARN_SUPERVISOR=",    "TARN_RUN=",
+        "TARN_LAUNCH=", "TARN_RESTARTED=",  "TARN_HANG_SECONDS=",  "TARN_RESTART_REASON="};
     static const char *const inside[] = {"OMPI_MCA_orte_",    "OMPI_MCA_ess", "OMPI_MCA_pmix", "OMPI_FILE_LOCATION=",
                                          "OMPI_NUM_APP_CTX=", "OMPI_ARGV=",   "OMPI_COMMAND="};
     for (size_t i = 0; i < sizeof always / sizeof *always; i++)
@@ -127,6 +128,7 @@ static void make_environment(strings *list, const tarn_run_request *request, con
     push_pair(list, "TARN_RUN", workspace->name);
     if (request->hang > 0) push_pair(list, "TARN_HANG_SECONDS", seconds);
     if (setup->restarted) push_pair(list, "TARN_RESTARTED", "1");
+    if (setup->restarted && setup->reason) push_pair(list, "TARN_RESTART_REASON", setup->reason);
     if (direct) return;
     if (!getuid()) {
         /* Open MPI refuses to run as root unless told twice; in containers there is nobody else. */
