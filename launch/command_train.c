@@ -1,6 +1,7 @@
 /* command_train.c - tarn train: a run file, overrides, ranks that agree on everything before the first step. */
 #include "checkpoint/store.h"
 #include "launch/command.h"
+#include "launch/log_model.h"
 #include "launch/plan.h"
 #include "launch/progress.h"
 #include "launch/run.h"
@@ -200,6 +201,7 @@ static tarn_status train(tarn_context *context, tarn_run *run, const arguments *
         tarn_trainer_run_shards(trainer);
         tarn_optim_step(trainer);
     }
+    tarn_run_log_model(context, run, trainer);
     if (speaks) {
         tarn_progress_end(&display);
         tarn_progress_saved(&display, tarn_trainer_progress(trainer)); /* the last one */
