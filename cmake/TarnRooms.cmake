@@ -30,7 +30,9 @@ foreach(object_library ${TARN_OBJECTS})
   foreach(package ${TARN_PACKAGES})
     target_include_directories(${object_library} SYSTEM PRIVATE $<TARGET_PROPERTY:${package},INTERFACE_INCLUDE_DIRECTORIES>)
   endforeach()
-  target_include_directories(${object_library} SYSTEM PRIVATE $<TARGET_PROPERTY:PkgConfig::CURL,INTERFACE_INCLUDE_DIRECTORIES>)
+  foreach(package PkgConfig::CURL PkgConfig::MICROHTTPD) # headers alone
+    target_include_directories(${object_library} SYSTEM PRIVATE $<TARGET_PROPERTY:${package},INTERFACE_INCLUDE_DIRECTORIES>)
+  endforeach()
   target_compile_definitions(${object_library} PRIVATE TARN_NO_CALL_SITES=1) # these define the ops; see tarn/ops.h
   list(APPEND tarn_all_objects $<TARGET_OBJECTS:${object_library}>)
 endforeach()

@@ -2,9 +2,11 @@
  * (hosts), the status file, the workspace. What it decides: tests/test_supervisor_policy.c; the whole:
  * tests/test_run.c.
  */
+#include "launch/supervisor/errands.h"
 #include "launch/supervisor/hosts.h"
 #include "launch/supervisor/hub.h"
 #include "launch/supervisor/status.h"
+#include "launch/supervisor/voice.h"
 #include "launch/supervisor/workspace.h"
 #include "runtime/base/context.h"
 #include "tests/support.h"
@@ -13,6 +15,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
 
@@ -84,6 +88,10 @@ Test(hub, a_rank_tells_and_is_answered)
     cr_expect_str_eq(heard(rank), "ok\n");
     say(rank, "directory /some where\nresumed 10\nsaved 15\nfuture words of a newer rank\n");
     cr_expect_str_eq(hub.directory, "/some where");
+    cr_expect(hub.directory_told && !*heard(rank), "answered when it is claimed");
+    tarn_hub_claimed(&hub);
+    cr_expect_str_eq(heard(rank), "claimed\n");
+    cr_expect(!hub.directory_told);
     cr_expect(hub.resumed == 10 && hub.saved == 15 && hub.reached == 17);
     say(rank, "failed io the disk is gone: buy another\n");
     cr_expect(known->failed && !strcmp(known->status, "io") &&
@@ -296,35 +304,63 @@ Test(hosts, what_is_no_host_is_refused_and_nothing_changes)
 /* ---- status file ---------------------------------------------------------------------------------------------------
  */
 
+static char *status_path(const char *folder)
+{
+    return tarn_test_format("%s/supervisor.json", folder);
+}
+
+/* Claims and takes over what is there. */
+static tarn_status_claim claim(tarn_status_file *file, tarn_run_status *status, const char *path)
+{
+    char *text;
+    int error;
+    tarn_run_status_start(status, NULL);
+    tarn_status_claim result = tarn_status_file_claim(file, path, &text, &error);
+    if (result == TARN_STATUS_CLAIMED) tarn_run_status_inherit(status, text);
+    free(text);
+    return result;
+}
+
+static void write_status(tarn_status_file *file, const tarn_run_status *status, bool durable)
+{
+    int error;
+    char *text = tarn_run_status_print(status);
+    cr_expect(tarn_status_file_replace(file, text, durable, &error), "%s", strerror(error));
+    free(text);
+}
+
 Test(status, one_supervisor_has_it_and_the_next_inherits)
 {
     static char *program[] = {(char *)(uintptr_t) "x", NULL};
-    char *folder = tarn_test_directory(), *path = tarn_test_format("%s/supervisor.json", folder), problem[2048];
+    char *folder = tarn_test_directory(), *path = status_path(folder), problem[2048], *text;
     tarn_run_status *first = calloc(3, sizeof *first), *second = first + 1, *third = first + 2;
-    tarn_run_status_start(first, program);
-    cr_assert_eq(tarn_run_status_claim(first, path, problem, sizeof problem), TARN_STATUS_CLAIMED, "%s", problem);
+    tarn_status_file one = {.lock = -1}, two = {.lock = -1}, three = {.lock = -1};
+    int error;
+    cr_assert_eq(claim(&one, first, path), TARN_STATUS_CLAIMED);
+    first->program = program;
     first->highest = 123;
     first->stalled = 2;
     snprintf(first->state, sizeof first->state, "running");
     tarn_run_status_event(first, "start", -1, -1, "2 ranks \"quoted\" \xc3\xa4");
-    for (int i = 0; i < 3; i++) tarn_run_status_write(first);
-    tarn_run_status_start(second, program);
-    cr_expect_eq(tarn_run_status_claim(second, path, problem, sizeof problem), TARN_STATUS_HELD);
+    for (int i = 0; i < 3; i++) write_status(&one, first, false);
+    cr_expect_eq(tarn_status_file_claim(&two, path, &text, &error), TARN_STATUS_HELD);
+    tarn_run_status_name_holder(path, text, problem, sizeof problem);
+    free(text);
     char *pid = tarn_test_format("process %d", (int)getpid());
     cr_expect(strstr(problem, pid), "%s", problem);
-    close(first->lock); /* as its death would */
-    cr_assert_eq(tarn_run_status_claim(second, path, problem, sizeof problem), TARN_STATUS_CLAIMED, "%s", problem);
+    tarn_status_file_close(&one); /* as its death would */
+    cr_assert_eq(claim(&two, second, path), TARN_STATUS_CLAIMED);
     cr_expect(second->highest == 123 && second->inherited_stalled == 2 && second->inherited_killed);
     cr_expect_eq(second->events, 1);
     cr_expect_str_eq(second->event[0].message, "2 ranks \"quoted\" \xc3\xa4");
     snprintf(second->state, sizeof second->state, "failed");
-    tarn_run_status_end(second);
-    tarn_run_status_start(third, program);
-    cr_assert_eq(tarn_run_status_claim(third, path, problem, sizeof problem), TARN_STATUS_CLAIMED);
+    write_status(&two, second, true);
+    tarn_status_file_close(&two);
+    cr_assert_eq(claim(&three, third, path), TARN_STATUS_CLAIMED);
     cr_expect(third->highest == 123 && third->inherited_stalled == 0 && !third->inherited_killed);
     char *temporary = tarn_test_format("%s.tmp", path);
     cr_expect(access(temporary, F_OK), "no temporary file is left");
-    tarn_run_status_end(third);
+    tarn_status_file_close(&three);
     tarn_test_remove(folder);
     free(temporary);
     free(pid);
@@ -342,20 +378,18 @@ int fsync(int file)
     return 0;
 }
 
-Test(status, the_disk_is_waited_for_only_at_the_end)
+Test(status, the_disk_is_synced_only_at_the_end)
 {
-    char *folder = tarn_test_directory(), *path = tarn_test_format("%s/supervisor.json", folder), problem[2048];
+    char *folder = tarn_test_directory(), *path = status_path(folder);
     tarn_run_status *status = calloc(1, sizeof *status);
-    tarn_run_status_start(status, NULL);
+    tarn_status_file file = {.lock = -1};
     syncs = 0;
-    cr_assert_eq(tarn_run_status_claim(status, path, problem, sizeof problem), TARN_STATUS_CLAIMED, "%s", problem);
-    for (int i = 0; i < 5; i++) {
-        tarn_run_status_event(status, "start", -1, -1, "");
-        tarn_run_status_write(status);
-    }
-    cr_expect_eq(syncs, 0, "while ranks live nothing in the supervisor waits for a disk");
-    tarn_run_status_end(status);
+    cr_assert_eq(claim(&file, status, path), TARN_STATUS_CLAIMED);
+    for (int i = 0; i < 5; i++) write_status(&file, status, false);
+    cr_expect_eq(syncs, 0);
+    write_status(&file, status, true);
     cr_expect_eq(syncs, 2, "the file and its folder");
+    tarn_status_file_close(&file);
     free(status);
     tarn_test_remove(folder);
     free(path);
@@ -364,24 +398,109 @@ Test(status, the_disk_is_waited_for_only_at_the_end)
 
 Test(status, a_broken_file_is_replaced)
 {
-    char *folder = tarn_test_directory(), *path = tarn_test_format("%s/supervisor.json", folder), problem[2048];
+    char *folder = tarn_test_directory(), *path = status_path(folder), *text;
     static const char *const contents[] = {"", "{", "[1,2]", "{\"highest_step\": \"x\", \"events\": 3}", "null"};
     tarn_run_status *status = calloc(1, sizeof *status);
+    tarn_status_file file = {.lock = -1};
+    int error;
     for (size_t i = 0; i < sizeof contents / sizeof *contents; i++) {
         tarn_test_write(path, contents[i], strlen(contents[i]));
-        tarn_run_status_start(status, NULL);
-        cr_expect_eq(tarn_run_status_claim(status, path, problem, sizeof problem), TARN_STATUS_CLAIMED, "%s",
-                     contents[i]);
+        cr_expect_eq(claim(&file, status, path), TARN_STATUS_CLAIMED, "%s", contents[i]);
         cr_expect_eq(status->highest, -1);
-        tarn_run_status_end(status);
+        write_status(&file, status, true);
+        tarn_status_file_close(&file);
     }
-    tarn_run_status_start(status, NULL);
-    cr_expect_eq(tarn_run_status_claim(status, "/nowhere/at/all.json", problem, sizeof problem), TARN_STATUS_BROKEN);
-    cr_expect(strstr(problem, "/nowhere/at/all.json"), "%s", problem);
+    cr_expect_eq(tarn_status_file_claim(&file, "/nowhere/at/all.json", &text, &error), TARN_STATUS_BROKEN);
+    cr_expect_eq(error, ENOENT);
     free(status);
     tarn_test_remove(folder);
     free(path);
     free(folder);
+}
+
+/* ---- errands -----------------------------------------------------------------------------------------------------
+ */
+
+typedef struct waiting {
+    tarn_errand errand;
+    int pipe, number;
+} waiting;
+
+static int finished[8], finished_count;
+
+static void wait_for_byte(tarn_errand *errand)
+{
+    char byte;
+    cr_expect_eq(read(((waiting *)errand)->pipe, &byte, 1), 1);
+}
+
+static void note(tarn_errand *errand)
+{
+    finished[finished_count++] = ((waiting *)errand)->number;
+    free(errand);
+}
+
+Test(errands, giving_and_collecting_wait_for_nothing, .timeout = 60)
+{
+    tarn_errands errands;
+    int ends[2];
+    cr_assert(!pipe(ends));
+    tarn_errands_start(&errands, "test");
+    for (int i = 0; i < 3; i++) {
+        waiting *one = malloc(sizeof *one);
+        *one = (waiting){.errand = {.work = wait_for_byte, .done = note}, .pipe = ends[0], .number = i};
+        tarn_errands_give(&errands, &one->errand);
+    }
+    tarn_errands_collect(&errands);
+    cr_expect(finished_count == 0 && tarn_errands_open(&errands) == 3);
+    cr_expect(!tarn_errands_end(&errands), "one still works");
+    cr_assert_eq(write(ends[1], "abc", 3), 3);
+    struct pollfd woken = {.fd = errands.wake, .events = POLLIN};
+    while (finished_count < 3) {
+        cr_assert_eq(poll(&woken, 1, -1), 1);
+        tarn_errands_collect(&errands);
+    }
+    cr_expect(finished[0] == 0 && finished[1] == 1 && finished[2] == 2);
+    while (!tarn_errands_end(&errands)) usleep(1000);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+Test(errands, a_voice_nobody_hears_waits_for_nothing_and_tells_what_it_left_out, .timeout = 60)
+{
+    int ends[2];
+    cr_assert(!pipe(ends));
+    int before = dup(STDERR_FILENO);
+    dup2(ends[1], STDERR_FILENO);
+    close(ends[1]);
+    char long_line[4000];
+    memset(long_line, 'x', sizeof long_line);
+    long_line[sizeof long_line - 1] = 0;
+    tarn_voice_start();
+    for (int i = 0; i < TARN_VOICE_LINES + 100; i++) tarn_voice_say("%d %s", i, long_line);
+    cr_expect(!tarn_voice_quiet());
+    char *text = malloc(64 << 20);
+    size_t used = 0;
+    while (!tarn_voice_quiet()) {
+        ssize_t got = read(ends[0], text + used, 65536);
+        cr_assert(got > 0);
+        used += (size_t)got;
+    }
+    tarn_voice_say("the last");
+    while (!tarn_voice_quiet()) usleep(1000);
+    dup2(before, STDERR_FILENO);
+    for (ssize_t got; (got = read(ends[0], text + used, 65536)) > 0;) used += (size_t)got;
+    text[used] = 0;
+    int left_out = 0, lines = 0;
+    for (char *at = text; (at = strstr(at, "tarn run: ")); at++) lines++;
+    char *told = strstr(text, "tarn run: (");
+    cr_assert(told && sscanf(told, "tarn run: (%d lines are left out", &left_out) == 1);
+    cr_expect_eq(lines - 2, TARN_VOICE_LINES + 100 - left_out, "%d lines, %d left out", lines, left_out);
+    cr_expect(strstr(told, "\ntarn run: the last\n"));
+    while (!tarn_voice_end()) usleep(1000);
+    free(text);
+    close(ends[0]);
+    close(before);
 }
 
 /* ---- workspace -----------------------------------------------------------------------------------------------------
@@ -418,5 +537,37 @@ Test(workspace, what_a_dead_supervisor_left_goes_and_what_a_living_one_has_stays
     tarn_test_remove(folder);
     free(folders);
     free(file);
+    free(folder);
+}
+
+/* Supervisors that begin and end side by side: none takes the folders of one that is only just being made. */
+Test(workspace, beginnings_and_ends_side_by_side_take_nothing_from_each_other, .timeout = 120)
+{
+    enum { PROCESSES = 4, TIMES = 150 };
+    char *folder = tarn_test_directory();
+    setenv("TMPDIR", folder, 1);
+    pid_t child[PROCESSES];
+    for (int i = 0; i < PROCESSES; i++) {
+        child[i] = fork();
+        if (child[i]) continue;
+        for (int k = 0; k < TIMES; k++) {
+            tarn_workspace own;
+            const char *what;
+            if (!tarn_workspace_open(&own, &what)) _exit(1);
+            for (int look = 0; look < 3; look++) {
+                if (access(own.sessions, F_OK) || (*own.segments && access(own.segments, F_OK))) _exit(2);
+                sched_yield();
+            }
+            tarn_workspace_close(&own);
+            if (!access(own.sessions, F_OK)) _exit(3);
+        }
+        _exit(0);
+    }
+    for (int i = 0; i < PROCESSES; i++) {
+        int status;
+        cr_expect_eq(waitpid(child[i], &status, 0), child[i]);
+        cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "ended with %d", WEXITSTATUS(status));
+    }
+    tarn_test_remove(folder);
     free(folder);
 }

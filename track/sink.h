@@ -38,6 +38,20 @@ typedef struct tarn_sink_report {
     char problem[TARN_SINK_PROBLEM]; /* first reason of a loss or of the wait, with the remedy; "" */
 } tarn_sink_report;
 
+/* What tracking says of itself, for sinks that show it. */
+enum { TARN_TRACK_SINKS = 8 };
+typedef struct tarn_track_statistics {
+    int64_t events;      /* that this process put into the spool */
+    int64_t lost;        /* that it could not record, or that a sink refused for good */
+    int64_t thinned;     /* metrics that gave way to the limit of the spool */
+    int64_t spool_bytes; /* the spool on disk */
+    int sinks;           /* of the following */
+    struct {
+        const char *name;
+        int64_t behind; /* events of the spool that the sink has yet to take */
+    } sink[TARN_TRACK_SINKS];
+} tarn_track_statistics;
+
 typedef struct tarn_sink tarn_sink;
 struct tarn_sink {
     const char *name; /* [a-z-]+: in messages, and the name of its folder in the spool */
@@ -46,6 +60,8 @@ struct tarn_sink {
     void (*write)(tarn_sink *sink, const tarn_track_event *events, int64_t count, tarn_sink_report *report);
     /* May be NULL. From any thread: a write under way and all later ones return soon. */
     void (*cancel)(tarn_sink *sink);
+    /* May be NULL. From any thread, about once a second and at the end; returns at once. */
+    void (*statistics)(tarn_sink *sink, const tarn_track_statistics *statistics);
     void (*destroy)(tarn_sink *sink);
 };
 

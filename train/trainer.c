@@ -1,5 +1,6 @@
 /* trainer.c - making a trainer: resolve the options, check what cannot work, open everything, resume; and ending it. */
 #include "train/trainer.h"
+#include "checkpoint/files.h"
 #include "checkpoint/shared.h"
 #include "runtime/comm/comm.h"
 #include "track/tracker.h"
@@ -181,19 +182,23 @@ static tarn_status make_parts(tarn_trainer *trainer)
 }
 
 /* The supervisor counts the run's checkpoints there, and keeps its status file there: told before the directory's lock
- * is tried, so that a second supervisor finds the first one's status file and refuses instead of waiting. The directory
- * may not exist yet. */
-static void tell_directory(const tarn_trainer *trainer)
+ * is tried, and made before that, so that the supervisor of a second job finds the first one's file and refuses. What
+ * cannot be made is told where the directory is opened. */
+static void claim_directory(const tarn_trainer *trainer)
 {
     const char *directory = trainer->options.checkpoint_directory;
     char path[PATH_MAX], here[PATH_MAX];
-    if (tarn_rank(trainer->context) != 0) return;
-    if (realpath(directory, path))
-        tarn_monitor_tell(trainer->context, "directory %s", path);
-    else if (directory[0] == '/')
-        tarn_monitor_tell(trainer->context, "directory %s", directory);
-    else if (getcwd(here, sizeof here))
-        tarn_monitor_tell(trainer->context, "directory %s/%s", here, directory);
+    tarn_problem problem;
+    if (tarn_rank(trainer->context) != 0 || !tarn_monitor_supervised(trainer->context)) return;
+    tarn_checkpoint_make_directory(directory, &problem);
+    if (!realpath(directory, path)) {
+        if (directory[0] == '/')
+            here[0] = '\0';
+        else if (!getcwd(here, sizeof here))
+            return;
+        if (snprintf(path, sizeof path, "%s%s%s", here, *here ? "/" : "", directory) >= (int)sizeof path) return;
+    }
+    tarn_monitor_claim(trainer->context, path);
 }
 
 static tarn_status open_records(tarn_trainer *trainer)
@@ -203,7 +208,7 @@ static tarn_status open_records(tarn_trainer *trainer)
     tarn_status status =
         tarn_agree(trainer->context, tarn_trainer_make_fingerprint(trainer), "describing the options and data");
     if (!status) status = tarn_trainer_compare_ranks(trainer);
-    if (!status && options->checkpoint_directory) tell_directory(trainer);
+    if (!status && options->checkpoint_directory) claim_directory(trainer);
     if (!status && options->checkpoint_directory)
         status = tarn_checkpoint_store_open(&trainer->store, trainer->context, options->checkpoint_directory,
                                             options->checkpoint_keep);

@@ -44,7 +44,7 @@ static bool add(tarn_hosts *hosts, const char *name, size_t length, int slots)
 }
 
 /* The list just read takes the place of the old one, with what is known of its hosts. */
-static void replace(tarn_hosts *hosts, tarn_hosts *read)
+void tarn_hosts_replace(tarn_hosts *hosts, tarn_hosts *read)
 {
     for (int i = 0; i < read->count; i++)
         for (int k = 0; k < hosts->count; k++)
@@ -58,6 +58,7 @@ static void replace(tarn_hosts *hosts, tarn_hosts *read)
     read->probe_started = hosts->probe_started;
     free(hosts->host);
     *hosts = *read;
+    *read = (tarn_hosts){0};
 }
 
 static bool parse_slots(const char *text, size_t length, int *slots)
@@ -85,7 +86,7 @@ bool tarn_hosts_read_list(tarn_hosts *hosts, const char *list, char *problem, si
         at += length;
         if (*at == ',') at++;
     }
-    replace(hosts, &read);
+    tarn_hosts_replace(hosts, &read);
     return true;
 }
 
@@ -137,7 +138,7 @@ bool tarn_hosts_read_file(tarn_hosts *hosts, const char *path, char *problem, si
         tarn_hosts_free(&read);
         return false;
     }
-    replace(hosts, &read);
+    tarn_hosts_replace(hosts, &read);
     return true;
 }
 

@@ -5,7 +5,8 @@
  *
  * Invariants
  *  1. A host is used only when it answered its last probe; this host needs none.
- *  2. A probe takes at most TARN_PROBE_SECONDS and never keeps the supervisor from serving: it is a child process.
+ *  2. A probe takes at most TARN_PROBE_SECONDS and never keeps the supervisor from serving: it is a child process,
+ * whose beginning is not waited for either.
  *  3. Hosts that all answer may not reach each other: one at a time is left out on trial, the last of the list first.
  *  4. A host that a spot notice named stays out for TARN_HOST_REST_SECONDS.
  */
@@ -38,6 +39,8 @@ typedef struct tarn_hosts {
  * as before. */
 bool tarn_hosts_read_list(tarn_hosts *hosts, const char *list, char *problem, size_t size);
 bool tarn_hosts_read_file(tarn_hosts *hosts, const char *path, char *problem, size_t size);
+/* A list read elsewhere takes the place of the hosts, with what is known of those that stay; it has none afterwards. */
+void tarn_hosts_replace(tarn_hosts *hosts, tarn_hosts *read);
 /* Starts probing all hosts but this one: AGENT HOST COMMAND. */
 void tarn_hosts_probe(tarn_hosts *hosts, const char *agent, const char *command, double now);
 /* Tells a probe that it ended (wait status). False: not one of its children. */

@@ -72,7 +72,7 @@ bool tarn_hub_begin(tarn_hub *hub, int ranks)
     if (!hub->rank || !hub->connection) return false;
     hub->rank_count = ranks;
     for (int i = 0; i < ranks; i++) hub->rank[i].step = -1;
-    hub->stop_sent = false;
+    hub->stop_sent = hub->directory_told = false;
     hub->directory[0] = hub->stopping[0] = 0;
     hub->reached = hub->resumed = hub->saved = hub->timed_step = -1;
     hub->first_lost = hub->timed_at = 0;
@@ -231,6 +231,7 @@ static bool take_line(tarn_hub *hub, tarn_hub_connection *connection, char *line
         say(connection, others_work(hub, rank, now) ? "ok working\n" : "ok\n");
     } else if (!strcmp(word, "directory")) {
         snprintf(hub->directory, sizeof hub->directory, "%s", line);
+        hub->directory_told = true;
     } else if (!strcmp(word, "resumed") && number(line, &value)) {
         hub->resumed = value;
     } else if (!strcmp(word, "saved") && number(line, &value)) {
@@ -360,6 +361,12 @@ void tarn_hub_stop(tarn_hub *hub)
 {
     hub->stop_sent = true;
     say_to_all(hub, "stop\n");
+}
+
+void tarn_hub_claimed(tarn_hub *hub)
+{
+    hub->directory_told = false;
+    say_to_all(hub, "claimed\n");
 }
 
 void tarn_hub_ask_stacks(tarn_hub *hub)

@@ -4,7 +4,8 @@
  *   rank -> hub   hello TOKEN 1 RANK RANKS PID HOST | at STEP PROGRESS WAITING SECONDS WHAT | directory PATH |
  *                 resumed STEP | saved STEP | stopping REASON | stack LINE (the last is "stack .") |
  *                 failed STATUS MESSAGE | bye CODE
- *   hub -> rank   ok (answers each `at`) | stop | stacks
+ *   hub -> rank   ok (answers each `at`) | claimed (answers `directory`, once its status file is claimed, or cannot be)
+ *                 | stop | stacks
  *
  * Invariants
  *  1. Who does not begin with this launch's token is closed and changes nothing; each launch has a token of its own, so
@@ -56,6 +57,7 @@ typedef struct tarn_hub {
     bool stop_sent; /* ranks that say hello later are told to stop, too */
     /* what the launch told, -1 or "" while unknown */
     char directory[4096];
+    bool directory_told; /* and not answered */
     int64_t reached, resumed, saved;
     char stopping[512];
     double first_lost; /* tarn_seconds of the first lost rank, 0 when none */
@@ -78,6 +80,8 @@ void tarn_hub_address(const tarn_hub *hub, char *out, size_t size);
 void tarn_hub_serve(tarn_hub *hub, int other, int milliseconds);
 /* Sends `stop` to every rank, those that say hello later included. */
 void tarn_hub_stop(tarn_hub *hub);
+/* Answers `directory`. */
+void tarn_hub_claimed(tarn_hub *hub);
 /* Asks every connected rank for its stacks, forgetting earlier ones. */
 void tarn_hub_ask_stacks(tarn_hub *hub);
 /* Ranks that said hello, and those of them that still are there or left regularly. */

@@ -1,5 +1,6 @@
 /* job.c - see job.h. */
 #include "launch/supervisor/job.h"
+#include "launch/supervisor/voice.h"
 #include "runtime/base/context.h"
 
 #include <errno.h>
@@ -17,6 +18,9 @@
 extern char **environ;
 
 static const double KILL_SECONDS = 10;
+/* The longest that rank 0 waits for `claimed`: on a disk that stands still so long the directory itself cannot be
+ * opened, and should it be, its own lock tells two runs apart. */
+static const char CLAIM_SECONDS[] = "60";
 
 /* ---- lists of strings ----------------------------------------------------------------------------------------------
  */
@@ -82,7 +86,7 @@ static bool of_an_outer_launch(const char *variable, bool inside_mpi, bool direc
 {
     static const char *const always[] = {
         "PMI_",         "OMPI_COMM_WORLD_", "OMPI_UNIVERSE_SIZE=", "TARN_SUPERVISOR=",    "TARN_RUN=",
-        "TARN_LAUNCH=", "TARN_RESTARTED=",  "TARN_HANG_SECONDS=",  "TARN_RESTART_REASON="};
+        "TARN_LAUNCH=", "TARN_RESTARTED=",  "TARN_HANG_SECONDS=",  "TARN_CLAIM_SECONDS=", "TARN_RESTART_REASON="};
     static const char *const inside[] = {"OMPI_MCA_orte_",    "OMPI_MCA_ess", "OMPI_MCA_pmix", "OMPI_FILE_LOCATION=",
                                          "OMPI_NUM_APP_CTX=", "OMPI_ARGV=",   "OMPI_COMMAND="};
     for (size_t i = 0; i < sizeof always / sizeof *always; i++)
@@ -127,6 +131,7 @@ static void make_environment(strings *list, const tarn_run_request *request, con
     push_pair(list, "TARN_SUPERVISOR", setup->address);
     push_pair(list, "TARN_RUN", workspace->name);
     if (request->hang > 0) push_pair(list, "TARN_HANG_SECONDS", seconds);
+    push_pair(list, "TARN_CLAIM_SECONDS", CLAIM_SECONDS);
     if (setup->restarted) push_pair(list, "TARN_RESTARTED", "1");
     if (setup->restarted && setup->reason) push_pair(list, "TARN_RESTART_REASON", setup->reason);
     if (direct) return;
@@ -201,13 +206,14 @@ bool tarn_program_exists(const char *name)
 /* fork and exec. The child dies with its parent, leads a group, and begins with signals as they are at a login; with
  * SIGTERM blocked where it `keeps` on: a batch system or an init that ends a job sends SIGTERM to every process of it,
  * and mpirun would answer by killing the ranks in the middle of their last checkpoint (Open MPI gives the ranks
- * themselves an empty mask). The errno of exec comes back through a pipe that a successful exec closes. Only
+ * themselves an empty mask). The errno of exec comes back through a pipe that a successful exec closes; `error` NULL:
+ * that is not waited for, as the program may lie on a disk that stands still, and the child's exit code says it. Only
  * async-signal-safe calls after fork. */
 static pid_t spawn(char *const *arguments, char *const *environment, bool silent, bool keeps, int *error)
 {
     int report[2];
     if (pipe2(report, O_CLOEXEC)) {
-        *error = errno;
+        if (error) *error = errno;
         return -1;
     }
     pid_t parent = getpid(), pid = fork();
@@ -233,8 +239,14 @@ static pid_t spawn(char *const *arguments, char *const *environment, bool silent
         (void)!write(report[1], &failed, sizeof failed);
         _exit(127);
     }
-    *error = pid < 0 ? errno : 0;
+    int forked = errno;
     close(report[1]);
+    if (pid > 0) setpgid(pid, pid); /* whoever kills the group now finds it */
+    if (!error) {
+        close(report[0]);
+        return pid;
+    }
+    *error = pid < 0 ? forked : 0;
     int failed;
     ssize_t got;
     while (pid > 0 && (got = read(report[0], &failed, sizeof failed)) < 0 && errno == EINTR) continue;
@@ -257,7 +269,6 @@ int tarn_job_start(tarn_job *job, const tarn_run_request *request, const tarn_jo
     make_arguments(&arguments, request, setup, &environment, direct);
     int error = ENOMEM;
     if (!arguments.failed && !environment.failed) {
-        fflush(NULL);
         pid_t pid = spawn(arguments.item, environment.item, setup->instead != NULL, !direct, &error);
         if (pid > 0) job->pid = pid;
     }
@@ -272,8 +283,7 @@ pid_t tarn_agent_start(const char *agent, const char *host, const char *command)
     push_words(&arguments, agent ? agent : "ssh -x -o BatchMode=yes");
     push(&arguments, host);
     push(&arguments, command);
-    int error;
-    pid_t pid = arguments.failed ? -1 : spawn(arguments.item, environ, true, false, &error);
+    pid_t pid = arguments.failed ? -1 : spawn(arguments.item, environ, true, false, NULL);
     free_strings(&arguments);
     return pid;
 }
@@ -309,8 +319,8 @@ void tarn_job_kill(tarn_job *job, const char *token)
         double now = tarn_seconds();
         if (now - begin > KILL_SECONDS && !warned) {
             warned = now;
-            fprintf(stderr, "tarn run: %d killed process%s of the launch not gone after %.0f s; waiting\n", left,
-                    left == 1 ? " is" : "es are", now - begin);
+            tarn_voice_say("%d killed process%s of the launch not gone after %.0f s; waiting", left,
+                           left == 1 ? " is" : "es are", now - begin);
         }
         if (now - begin > 6 * KILL_SECONDS) return;
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);

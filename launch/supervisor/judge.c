@@ -123,7 +123,7 @@ static void read_spot_notice(tarn_supervisor *s, double now, tarn_outcome *out)
         tarn_host *host = strcmp(s->hub.rank[i].host, name) ? NULL : tarn_hosts_of_rank(&s->hosts, i);
         if (!host || host->rests_until > now) continue;
         host->rests_until = now + TARN_HOST_REST_SECONDS;
-        tarn_supervisor_say("host %s is being taken away: going on without it", host->name);
+        tarn_voice_say("host %s is being taken away: going on without it", host->name);
         tarn_run_status_event(&s->status, "host", i, s->hub.reached, s->hub.stopping);
     }
 }

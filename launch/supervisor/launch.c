@@ -13,52 +13,42 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 static const double LOST_GRACE = 0.5, FAILED_GRACE = 10, GONE_GRACE = 2, STACK_SECONDS = 3, SILENT_STOP = 3,
-                    STATUS_SECONDS = 5, PROBE_SECONDS = 30, ASLEEP = 2, CLAIM_SECONDS = 1;
+                    STATUS_SECONDS = 5, PROBE_SECONDS = 30, ASLEEP = 2, CLAIM_SECONDS = 1, LAST_CLAIM = 10;
 enum { TICK = 100 }; /* milliseconds between looks when nothing happens */
 
 typedef struct launch {
     tarn_supervisor *s;
     double started, killed_at, claim_tried, regrow_looked;
-    bool stop_sent, signalled, regrow, looking;
+    bool stop_sent, signalled, regrow, reading, probing;
     double stop_sent_at, collecting_until, done_at, gone_at;
     bool hung, apart;
     bool told_resumed;
     bool unwatched; /* no rank speaks to the supervisor, and processes live */
     int hung_rank;
     char problem[TARN_HUB_MESSAGE]; /* of the hang */
-    char claim_problem[TARN_HUB_MESSAGE];
-    bool claim_failed;
 } launch;
 
 /* ---- what the ranks told -------------------------------------------------------------------------------------------
  */
 
+/* The status file in the directory that rank 0 told, which waits for the answer before it takes the directory: so the
+ * first of two jobs is the one that trains. */
 static void claim_status(launch *l, double now)
 {
     tarn_supervisor *s = l->s;
-    if (s->status.path[0] || !s->hub.directory[0] || now - l->claim_tried < CLAIM_SECONDS) return;
+    if (s->hub.directory_told && (s->status.path[0] || s->claim_known)) tarn_hub_claimed(&s->hub);
+    if (s->status.path[0] || s->claiming || !s->hub.directory[0] || now - l->claim_tried < CLAIM_SECONDS) return;
     l->claim_tried = now;
     char path[4352];
     snprintf(path, sizeof path, "%s/supervisor.json", s->hub.directory);
-    switch (tarn_run_status_claim(&s->status, path, l->claim_problem, sizeof l->claim_problem)) {
-    case TARN_STATUS_HELD:
-        s->held = true;
-        break;
-    case TARN_STATUS_BROKEN: /* the directory may not be there yet */
-        l->claim_failed = true;
-        break;
-    case TARN_STATUS_CLAIMED:
-        l->claim_failed = false;
-        tarn_supervisor_inherit(s);
-        tarn_supervisor_tell(s, NULL);
-        break;
-    }
+    tarn_supervisor_claim(s, path);
 }
 
 static void follow(launch *l, double now)
@@ -71,12 +61,21 @@ static void follow(launch *l, double now)
     if (s->policy.restarted && !l->told_resumed && s->hub.resumed >= 0) {
         l->told_resumed = true;
         if (s->hub.resumed > 0)
-            tarn_supervisor_say("goes on from step %" PRId64, s->hub.resumed);
+            tarn_voice_say("goes on from step %" PRId64, s->hub.resumed);
         else
-            tarn_supervisor_say("begins anew: there is no checkpoint");
+            tarn_voice_say("begins anew: there is no checkpoint");
     }
     bool moved = s->hub.reached > s->status.step || s->hub.saved > s->status.saved;
     if (moved && now - s->status.written > STATUS_SECONDS) tarn_supervisor_tell(s, NULL);
+}
+
+/* The last words of a launch may have named the directory. */
+static void finish_claim(launch *l)
+{
+    tarn_supervisor *s = l->s;
+    follow(l, tarn_seconds() + CLAIM_SECONDS);
+    for (double until = tarn_seconds() + LAST_CLAIM; s->claiming && !s->stop_asked && tarn_seconds() < until;)
+        tarn_supervisor_serve(s, TICK);
 }
 
 /* ---- hanging -----------------------------------------------------------------------------------------------------
@@ -96,7 +95,7 @@ static void wake_silent_ranks(tarn_hub *hub, double now, double hang)
 static void begin_collecting(launch *l, double now, const char *what)
 {
     tarn_supervisor *s = l->s;
-    tarn_supervisor_say("%s: %s", what, l->problem);
+    tarn_voice_say("%s: %s", what, l->problem);
     int64_t step = l->hung_rank >= 0 ? s->hub.rank[l->hung_rank].step : s->hub.reached;
     tarn_run_status_event(&s->status, what, l->hung_rank, step, l->problem);
     tarn_supervisor_tell(s, NULL);
@@ -117,25 +116,17 @@ static bool all_stacks(const tarn_hub *hub)
 static void save_stacks(launch *l)
 {
     tarn_supervisor *s = l->s;
-    char path[4608] = "", time_text[32];
+    char path[4608], time_text[32], *text = NULL;
+    size_t bytes = 0;
     time_t now = time(NULL);
     struct tm parts;
     gmtime_r(&now, &parts);
     strftime(time_text, sizeof time_text, "%Y%m%dT%H%M%SZ", &parts);
-    FILE *out = stderr;
-    if (s->status.path[0]) {
-        snprintf(path, sizeof path, "%.*s/stacks-%s-%d.txt",
-                 (int)(strrchr(s->status.path, '/') ? strrchr(s->status.path, '/') - s->status.path : 0),
-                 s->status.path, time_text, s->status.launches);
-        if (!strchr(s->status.path, '/'))
-            snprintf(path, sizeof path, "stacks-%s-%d.txt", time_text, s->status.launches);
-        out = fopen(path, "we");
-        if (!out) {
-            tarn_supervisor_say("the stacks cannot be saved: %s: %s", path, strerror(errno));
-            out = stderr;
-            path[0] = 0;
-        }
-    }
+    const char *slash = strrchr(s->status.path, '/');
+    snprintf(path, sizeof path, "%.*sstacks-%s-%d.txt", slash ? (int)(slash + 1 - s->status.path) : 0, s->status.path,
+             time_text, s->status.launches);
+    FILE *out = open_memstream(&text, &bytes);
+    if (!out) return;
     fprintf(out, "%s\n", l->problem);
     for (int i = 0; i < s->hub.rank_count; i++) {
         const tarn_hub_rank *rank = &s->hub.rank[i];
@@ -148,10 +139,12 @@ static void save_stacks(launch *l)
                                  : "(no answer)\n",
               out);
     }
-    if (out == stderr) return;
-    bool saved = !fclose(out);
-    if (saved) tarn_supervisor_say("stacks of all ranks: %s", path);
-    tarn_run_status_event(&s->status, "stacks", -1, s->hub.reached, path);
+    if (fclose(out)) {
+        free(text);
+        return;
+    }
+    tarn_supervisor_keep_stacks(s, s->status.path[0] ? path : NULL, text, bytes);
+    if (s->status.path[0]) tarn_run_status_event(&s->status, "stacks", -1, s->hub.reached, path);
 }
 
 /* ---- stopping ----------------------------------------------------------------------------------------------------
@@ -186,18 +179,25 @@ static void look_for_more(launch *l, double now)
 {
     tarn_supervisor *s = l->s;
     if (!s->use_hosts || s->ranks >= s->wanted || l->stop_sent || s->request->regrow <= 0) return;
-    if (!l->looking) {
+    if (!l->reading && !l->probing) {
         if (now - l->regrow_looked < s->request->regrow) return;
         l->regrow_looked = now;
-        l->looking = tarn_supervisor_look_for_hosts(s);
+        l->reading = true;
+        if (s->request->hostfile && !s->reading_hosts) tarn_supervisor_read_hosts(s);
+    }
+    if (l->reading) {
+        if (s->reading_hosts) return;
+        l->reading = false;
+        l->probing = !s->request->hostfile || s->hosts_are_read;
+        if (l->probing) tarn_supervisor_probe_hosts(s);
         return;
     }
     if (!tarn_hosts_probed(&s->hosts, now)) return;
-    l->looking = false;
+    l->probing = false;
     int slots = tarn_hosts_slots(&s->hosts, now);
     if (slots <= s->ranks) return;
     int more = slots < s->wanted ? slots : s->wanted;
-    tarn_supervisor_say("room for %d ranks again (%d run): saving and starting with more", more, s->ranks);
+    tarn_voice_say("room for %d ranks again (%d run): saving and starting with more", more, s->ranks);
     char message[64];
     snprintf(message, sizeof message, "from %d to %d ranks", s->ranks, more);
     tarn_run_status_event(&s->status, "regrow", -1, s->hub.reached, message);
@@ -250,7 +250,7 @@ static bool nobody_speaks(launch *l, double now)
     char message[256];
     snprintf(message, sizeof message,
              "no rank speaks to the supervisor within %.0f s of the start: it is watched only by its exit code", limit);
-    tarn_supervisor_say("%s", message);
+    tarn_voice_say("%s", message);
     tarn_run_status_event(&s->status, "unwatched", -1, -1, message);
     return true;
 }
@@ -263,8 +263,8 @@ static bool must_die(launch *l, double now)
     const double hang = s->request->hang;
     if (s->held || s->kill_asked) return true;
     if (l->stop_sent && now - l->stop_sent_at > s->request->grace) {
-        tarn_supervisor_say("no end %.0f s after the stop: killing the ranks; the last checkpoint stands",
-                            s->request->grace);
+        tarn_voice_say("no end %.0f s after the stop: killing the ranks; the last checkpoint stands",
+                       s->request->grace);
         tarn_run_status_event(&s->status, "killed", -1, hub->reached, "no end within the grace after a stop");
         return true;
     }
@@ -344,6 +344,7 @@ tarn_outcome tarn_supervisor_launch(tarn_supervisor *s)
     s->status.ranks = s->ranks;
     s->why[0] = 0;
     s->blamed = -1;
+    s->claim_known = false;
     if (!start(&l)) return outcome;
     char message[64];
     snprintf(message, sizeof message, "%d rank%s", s->ranks, s->ranks == 1 ? "" : "s");
@@ -363,13 +364,13 @@ tarn_outcome tarn_supervisor_launch(tarn_supervisor *s)
     }
     tarn_job_kill(&s->job, s->hub.token); /* also what a launcher that ended by itself left behind */
     tarn_hub_serve(&s->hub, -1, 0);       /* the last words */
-    follow(&l, tarn_seconds() + CLAIM_SECONDS);
+    finish_claim(&l);
     if (s->held) {
-        snprintf(s->why, sizeof s->why, "%s", l.claim_problem);
+        snprintf(s->why, sizeof s->why, "%s", s->claim_problem);
         return outcome;
     }
-    if (l.claim_failed && !s->status.path[0] && !s->status.complained) {
-        tarn_supervisor_say("there is no status file: %s", l.claim_problem);
+    if (s->claim_problem[0] && !s->status.path[0] && !s->status.complained) {
+        tarn_voice_say("there is no status file: %s", s->claim_problem);
         s->status.complained = true;
     }
     tarn_supervisor_judge(s, killed, l.hung ? l.problem : NULL, l.hung_rank, &outcome);

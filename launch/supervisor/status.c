@@ -1,6 +1,5 @@
 /* status.c - see status.h. */
 #include "launch/supervisor/status.h"
-#include "runtime/base/context.h"
 #include "runtime/base/write.h"
 
 #include <cjson/cJSON.h>
@@ -28,7 +27,7 @@ static void now_text(char out[32])
 void tarn_run_status_start(tarn_run_status *status, char *const *program)
 {
     *status = (tarn_run_status){
-        .lock = -1, .step = -1, .highest = -1, .saved = -1, .exit_code = -1, .program = program, .state = "starting"};
+        .step = -1, .highest = -1, .saved = -1, .exit_code = -1, .program = program, .state = "starting"};
     now_text(status->started);
 }
 
@@ -42,7 +41,7 @@ void tarn_run_status_event(tarn_run_status *status, const char *what, int rank, 
     event->step = step;
 }
 
-/* ---- what another left ---------------------------------------------------------------------------------------------
+/* ---- the file ---------------------------------------------------------------------------------------------
  */
 
 /* The file at the path, locked; -1 when another holds it (errno EWOULDBLOCK) or it cannot be opened. Its holder
@@ -68,14 +67,29 @@ static int lock_file(const char *path)
     return -1;
 }
 
-static cJSON *read_json(const char *path)
+static char *read_text(const char *path)
 {
     FILE *file = fopen(path, "re");
-    char *text = file ? malloc(MOST_BYTES) : NULL;
-    cJSON *json = text ? cJSON_ParseWithLength(text, fread(text, 1, MOST_BYTES, file)) : NULL;
-    free(text);
+    char *text = file ? malloc(MOST_BYTES + 1) : NULL;
+    if (text) text[fread(text, 1, MOST_BYTES, file)] = 0;
     if (file) fclose(file);
-    return json;
+    return text;
+}
+
+tarn_status_claim tarn_status_file_claim(tarn_status_file *file, const char *path, char **text, int *error)
+{
+    *text = NULL;
+    *error = ENAMETOOLONG;
+    if (strlen(path) + 8 > sizeof file->path) return TARN_STATUS_BROKEN;
+    int lock = lock_file(path);
+    *error = errno;
+    if (lock < 0 && *error != EWOULDBLOCK) return TARN_STATUS_BROKEN;
+    *text = read_text(path);
+    if (lock < 0) return TARN_STATUS_HELD;
+    tarn_status_file_close(file);
+    file->lock = lock;
+    snprintf(file->path, sizeof file->path, "%s", path);
+    return TARN_STATUS_CLAIMED;
 }
 
 static int64_t number_of(const cJSON *json, const char *name, int64_t otherwise)
@@ -90,8 +104,10 @@ static const char *text_of(const cJSON *json, const char *name)
     return text ? text : "";
 }
 
-static void inherit(tarn_run_status *status, const cJSON *json)
+void tarn_run_status_inherit(tarn_run_status *status, const char *text)
 {
+    cJSON *json = text ? cJSON_Parse(text) : NULL;
+    if (!json) return;
     const char *state = text_of(json, "state");
     bool ended = !strcmp(state, "finished") || !strcmp(state, "stopped") || !strcmp(state, "failed");
     int64_t highest = number_of(json, "highest_step", -1), saved = number_of(json, "saved_step", -1);
@@ -121,35 +137,17 @@ static void inherit(tarn_run_status *status, const cJSON *json)
         snprintf(event->time, sizeof event->time, "%s", text_of(item, "time"));
     }
     for (int i = 0; i < count; i++) status->event[status->events++ % TARN_STATUS_EVENTS] = mine[i];
+    cJSON_Delete(json);
 }
 
-tarn_status_claim tarn_run_status_claim(tarn_run_status *status, const char *path, char *problem, size_t size)
+void tarn_run_status_name_holder(const char *path, const char *text, char *problem, size_t size)
 {
-    if (strlen(path) + 8 > sizeof status->path) {
-        snprintf(problem, size, "%s: too long a name", path);
-        return TARN_STATUS_BROKEN;
-    }
-    int lock = lock_file(path), error = errno;
-    cJSON *json = read_json(path);
-    if (lock < 0 && error == EWOULDBLOCK) {
-        snprintf(problem, size,
-                 "%s: another tarn run supervises this run: process %d on %s, since %s; stop that one first, or give "
-                 "this run another checkpoint directory",
-                 path, (int)number_of(json, "pid", 0), text_of(json, "host"), text_of(json, "started"));
-        cJSON_Delete(json);
-        return TARN_STATUS_HELD;
-    }
-    if (lock < 0) {
-        snprintf(problem, size, "%s: %s", path, strerror(error));
-        cJSON_Delete(json);
-        return TARN_STATUS_BROKEN;
-    }
-    if (json) inherit(status, json);
+    cJSON *json = text ? cJSON_Parse(text) : NULL;
+    snprintf(problem, size,
+             "%s: another tarn run supervises this run: process %d on %s, since %s; stop that one first, or give "
+             "this run another checkpoint directory",
+             path, (int)number_of(json, "pid", 0), text_of(json, "host"), text_of(json, "started"));
     cJSON_Delete(json);
-    if (status->lock >= 0) close(status->lock);
-    status->lock = lock;
-    snprintf(status->path, sizeof status->path, "%s", path);
-    return TARN_STATUS_CLAIMED;
 }
 
 /* ---- writing -----------------------------------------------------------------------------------------------------
@@ -201,6 +199,14 @@ static cJSON *to_json(const tarn_run_status *status)
     return json;
 }
 
+char *tarn_run_status_print(const tarn_run_status *status)
+{
+    cJSON *json = to_json(status);
+    char *text = json ? cJSON_Print(json) : NULL;
+    cJSON_Delete(json);
+    return text;
+}
+
 static void sync_directory_of(const char *path)
 {
     char copy[4096];
@@ -211,43 +217,28 @@ static void sync_directory_of(const char *path)
     close(directory);
 }
 
-static void replace_file(tarn_run_status *status, bool durable)
+bool tarn_status_file_replace(tarn_status_file *file, const char *text, bool durable, int *error)
 {
-    if (!status->path[0]) return;
-    status->written = tarn_seconds();
-    char temporary[sizeof status->path + 8];
-    snprintf(temporary, sizeof temporary, "%s.tmp", status->path);
-    cJSON *json = to_json(status);
-    char *text = json ? cJSON_Print(json) : NULL;
-    cJSON_Delete(json);
+    char temporary[sizeof file->path + 8];
+    snprintf(temporary, sizeof temporary, "%s.tmp", file->path);
     unlink(temporary);
-    int file = text ? open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644) : -1;
-    bool written = file >= 0 && !flock(file, LOCK_EX | LOCK_NB) && tarn_write_all(file, text, strlen(text)) &&
-                   tarn_write_all(file, "\n", 1) && (!durable || !fsync(file)) && !rename(temporary, status->path);
-    int error = errno;
-    cJSON_free(text);
-    if (written) {
-        if (durable) sync_directory_of(status->path);
-        if (status->lock >= 0) close(status->lock);
-        status->lock = file;
-        return;
+    int new = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    bool written = new >= 0 && !flock(new, LOCK_EX | LOCK_NB) && tarn_write_all(new, text, strlen(text)) &&
+                   tarn_write_all(new, "\n", 1) && (!durable || !fsync(new)) && !rename(temporary, file->path);
+    *error = errno;
+    if (!written) {
+        if (new >= 0) close(new);
+        unlink(temporary);
+        return false;
     }
-    if (file >= 0) close(file);
-    unlink(temporary);
-    if (!status->complained)
-        fprintf(stderr, "tarn run: the status file %s cannot be written: %s; the run goes on without it\n",
-                status->path, strerror(error));
-    status->complained = true;
+    if (durable) sync_directory_of(file->path);
+    if (file->lock >= 0) close(file->lock);
+    file->lock = new;
+    return true;
 }
 
-void tarn_run_status_write(tarn_run_status *status)
+void tarn_status_file_close(tarn_status_file *file)
 {
-    replace_file(status, false);
-}
-
-void tarn_run_status_end(tarn_run_status *status)
-{
-    replace_file(status, true);
-    if (status->lock >= 0) close(status->lock);
-    status->lock = -1;
+    if (file->lock >= 0) close(file->lock);
+    file->lock = -1;
 }

@@ -6,11 +6,12 @@
  *
  * Invariants
  *  1. The file is whole at any moment for who reads it: temporary file, rename. It is synced to the disk only at the
- *     end: fsync may take minutes on a busy disk, and the thread that writes is the one that answers the ranks. After
- *     a loss of power the file may be an older one or none, which costs only what is told.
+ *     end; after a loss of power the file may be an older one or none, which costs only what is told.
  *  2. One supervisor has it: it holds a lock on the file itself, handed on from each file to the one that replaces it.
  *     The lock ends with the supervisor, however it ends.
  *  3. A file that cannot be written is told once and costs nothing else.
+ *  4. tarn_status_file_* wait for the disk, and touch nothing but the tarn_status_file: while ranks live the thread of
+ *     errands alone calls them (record.c). tarn_run_status_* touch no file.
  */
 #ifndef TARN_SUPERVISOR_STATUS_H
 #define TARN_SUPERVISOR_STATUS_H
@@ -29,8 +30,7 @@ typedef struct tarn_status_event {
 } tarn_status_event;
 
 typedef struct tarn_run_status {
-    char path[4096]; /* "" while unknown: nothing is written */
-    int lock;        /* the file of `path`, -1 */
+    char path[4096]; /* "" while no file is claimed: nothing is written */
     bool complained;
     int inherited_stalled, inherited_restarts; /* of one that was killed */
     bool begun;                                /* a launch has begun to train: what follows are resumes */
@@ -45,18 +45,32 @@ typedef struct tarn_run_status {
     int events;
 } tarn_run_status;
 
+/* The file that is claimed. */
+typedef struct tarn_status_file {
+    char path[4096]; /* "" none */
+    int lock;        /* the file of `path`, -1 */
+} tarn_status_file;
+
 typedef enum tarn_status_claim { TARN_STATUS_CLAIMED, TARN_STATUS_HELD, TARN_STATUS_BROKEN } tarn_status_claim;
 
 void tarn_run_status_start(tarn_run_status *status, char *const *program);
-/* Takes the file at `path` and what a supervisor before left there: highest step; where that one was killed, its
- * stalled restarts too. HELD: another supervisor lives, `problem` names it. BROKEN: cannot be opened or created. A file
- * that is no status file is replaced. */
-tarn_status_claim tarn_run_status_claim(tarn_run_status *status, const char *path, char *problem, size_t size);
-/* Adds an event (the oldest one goes) without writing. */
+/* Adds an event (the oldest one goes). */
 void tarn_run_status_event(tarn_run_status *status, const char *what, int rank, int64_t step, const char *message);
-/* Writes the file when its path is known; never waits for the disk. */
-void tarn_run_status_write(tarn_run_status *status);
-/* Writes it a last time, durably, and gives it up: only when no rank lives. */
-void tarn_run_status_end(tarn_run_status *status);
+/* Takes over what a supervisor before left in the file just claimed: highest step; where that one was killed, its
+ * stalled restarts too. A text that is no status file changes nothing. */
+void tarn_run_status_inherit(tarn_run_status *status, const char *text);
+/* Writes into `problem` who holds the file whose text this is. */
+void tarn_run_status_name_holder(const char *path, const char *text, char *problem, size_t size);
+/* The text of the file; freed by the caller. NULL: no memory. */
+char *tarn_run_status_print(const tarn_run_status *status);
+
+/* Takes the file at `path`, made where it is not there. *text gets what is in it, also of one that is held (NULL:
+ * nothing); freed by the caller. HELD: another supervisor lives. BROKEN: cannot be opened or created, errno in *error.
+ */
+tarn_status_claim tarn_status_file_claim(tarn_status_file *file, const char *path, char **text, int *error);
+/* Puts a new text in its place. `durable`: synced to the disk, with its folder. False with errno in *error. */
+bool tarn_status_file_replace(tarn_status_file *file, const char *text, bool durable, int *error);
+/* Gives it up. */
+void tarn_status_file_close(tarn_status_file *file);
 
 #endif

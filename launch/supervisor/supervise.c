@@ -11,51 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static const double MOST_WAIT = 60;
-enum { STOPPED = 75, WRONG = 2, SLICE = 100 /* milliseconds */ };
-
-void tarn_supervisor_say(const char *format, ...)
-{
-    char line[8192];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
-    va_end(arguments);
-    fprintf(stderr, "tarn run: %s\n", line);
-    fflush(stderr);
-}
-
-void tarn_supervisor_tell(tarn_supervisor *s, const char *state)
-{
-    tarn_run_status *status = &s->status;
-    if (state) snprintf(status->state, sizeof status->state, "%s", state);
-    if (s->hub.reached > status->step) status->step = s->hub.reached;
-    if (s->hub.saved > status->saved) status->saved = s->hub.saved;
-    status->highest = s->policy.highest > s->hub.reached ? s->policy.highest : s->hub.reached;
-    status->begun = s->begun;
-    status->restarts = s->policy.restarts;
-    status->stalled = s->policy.stalled;
-    status->wanted_ranks = s->wanted;
-    snprintf(status->hosts, sizeof status->hosts, "%.*s", (int)sizeof status->hosts - 1, s->place);
-    snprintf(status->workspace, sizeof status->workspace, "%s", s->workspace.name);
-    tarn_run_status_write(status);
-}
-
-void tarn_supervisor_inherit(tarn_supervisor *s)
-{
-    const tarn_run_status *status = &s->status;
-    if (status->highest > s->policy.highest) s->policy.highest = status->highest;
-    if (!status->inherited_killed) return;
-    s->policy.restarted = true;
-    s->policy.stalled += status->inherited_stalled;
-    s->policy.restarts += status->inherited_restarts;
-    s->begun = s->begun || status->inherited_begun;
-}
+enum { STOPPED = 75, WRONG = 2, SLICE = 100, LAST_SLICE = 10 /* milliseconds */ };
 
 /* ---- signals and children ------------------------------------------------------------------------------------------
  */
@@ -63,10 +26,14 @@ void tarn_supervisor_inherit(tarn_supervisor *s)
 static void on_signal(tarn_supervisor *s, int number)
 {
     if (number == SIGCHLD) return;
+    if (s->ending) {
+        s->end_asked = true;
+        return;
+    }
     if (s->stop_asked) {
         if (number == SIGINT && !s->kill_asked) {
             s->kill_asked = true;
-            tarn_supervisor_say("second interrupt: killing the ranks; the last checkpoint stands");
+            tarn_voice_say("second interrupt: killing the ranks; the last checkpoint stands");
             tarn_run_status_event(&s->status, "killed", -1, s->hub.reached, "second interrupt");
         }
         return;
@@ -74,14 +41,15 @@ static void on_signal(tarn_supervisor *s, int number)
     s->stop_asked = true;
     s->stop_asked_at = tarn_seconds();
     snprintf(s->stop_signal, sizeof s->stop_signal, "SIG%s", sigabbrev_np(number) ? sigabbrev_np(number) : "?");
-    tarn_supervisor_say("%s: saving a last checkpoint, then ending%s", s->stop_signal,
-                        number == SIGINT ? " (once more kills the ranks)" : "");
+    tarn_voice_say("%s: saving a last checkpoint, then ending%s", s->stop_signal,
+                   number == SIGINT ? " (once more kills the ranks)" : "");
     tarn_run_status_event(&s->status, "stop", -1, s->hub.reached, s->stop_signal);
 }
 
 void tarn_supervisor_serve(tarn_supervisor *s, int milliseconds)
 {
-    tarn_hub_serve(&s->hub, s->signals, milliseconds);
+    tarn_hub_serve(&s->hub, s->wakes, milliseconds);
+    tarn_errands_collect(&s->files);
     struct signalfd_siginfo info;
     while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info) on_signal(s, (int)info.ssi_signo);
     int status;
@@ -117,9 +85,12 @@ static bool take_signals(tarn_supervisor *s)
     sigaction(SIGCHLD, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
     if (sigprocmask(SIG_BLOCK, &set, NULL)) return false;
     s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    s->wakes = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event readable = {.events = EPOLLIN};
+    if (s->signals < 0 || s->wakes < 0 || epoll_ctl(s->wakes, EPOLL_CTL_ADD, s->signals, &readable)) return false;
     /* What ranks leave behind becomes ours to reap, instead of init's. */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    return s->signals >= 0;
+    return true;
 }
 
 /* ---- hosts -------------------------------------------------------------------------------------------------------
@@ -151,13 +122,9 @@ static bool read_hosts(tarn_supervisor *s, char *problem, size_t size)
                              : tarn_hosts_read_list(&s->hosts, request->hosts, problem, size);
 }
 
-bool tarn_supervisor_look_for_hosts(tarn_supervisor *s)
+void tarn_supervisor_probe_hosts(tarn_supervisor *s)
 {
-    char problem[4608], command[16384];
-    if (s->request->hostfile && !read_hosts(s, problem, sizeof problem)) {
-        tarn_supervisor_say("%s; going on with the hosts read before", problem);
-        return false;
-    }
+    char command[16384];
     /* While a launch runs its folders are in use: only the answer counts. */
     if (s->job.pid && !s->job.ended)
         snprintf(command, sizeof command, "mkdir -p -m 700 '%s' '/dev/shm/%s'", s->workspace.sessions,
@@ -165,6 +132,17 @@ bool tarn_supervisor_look_for_hosts(tarn_supervisor *s)
     else
         host_command(s, false, command, sizeof command);
     tarn_hosts_probe(&s->hosts, s->request->agent, command, tarn_seconds());
+}
+
+/* Reads the host file anew and probes; false when a stop was asked meanwhile. */
+static bool look_for_hosts(tarn_supervisor *s)
+{
+    if (s->request->hostfile && !s->reading_hosts) tarn_supervisor_read_hosts(s);
+    while (s->reading_hosts)
+        if (!wait_for(s, 0.02)) return false;
+    tarn_supervisor_probe_hosts(s);
+    while (!tarn_hosts_probed(&s->hosts, tarn_seconds()))
+        if (!wait_for(s, 0.02)) return false;
     return true;
 }
 
@@ -175,9 +153,7 @@ static bool find_room(tarn_supervisor *s)
     if (!s->use_hosts) return true;
     double pause = 1;
     for (bool told = false;; told = true) {
-        tarn_supervisor_look_for_hosts(s);
-        while (!tarn_hosts_probed(&s->hosts, tarn_seconds()))
-            if (!wait_for(s, 0.02)) return false;
+        if (!look_for_hosts(s)) return false;
         double now = tarn_seconds();
         int slots = tarn_hosts_slots(&s->hosts, now);
         if (s->stop_asked) return false;
@@ -185,14 +161,14 @@ static bool find_room(tarn_supervisor *s)
             s->ranks =
                 tarn_hosts_assign(&s->hosts, slots < s->wanted ? slots : s->wanted, now, s->place, sizeof s->place);
             if (s->ranks < s->wanted)
-                tarn_supervisor_say("room for %d of %d ranks: going on with those", s->ranks, s->wanted);
+                tarn_voice_say("room for %d of %d ranks: going on with those", s->ranks, s->wanted);
             return s->ranks > 0;
         }
         char message[128];
         snprintf(message, sizeof message, "hosts that answer have room for %d ranks, --min-ranks is %d", slots,
                  s->request->min_ranks);
         if (!told) {
-            tarn_supervisor_say("%s: waiting", message);
+            tarn_voice_say("%s: waiting", message);
             tarn_run_status_event(&s->status, "waiting", -1, -1, message);
             tarn_supervisor_tell(s, "waiting");
         }
@@ -223,7 +199,7 @@ static int refuse(const char *format, ...)
     va_start(arguments, format);
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
-    tarn_supervisor_say("%s", line);
+    tarn_voice_say("%s", line);
     return WRONG;
 }
 
@@ -248,15 +224,12 @@ static int prepare(tarn_supervisor *s)
     if ((s->wanted > 1 || s->use_hosts) && !tarn_program_exists(launcher))
         return refuse("there is no %s: install Open MPI (openmpi-bin), or name it with --mpirun", launcher);
     if (request->status) {
-        switch (tarn_run_status_claim(&s->status, request->status, problem, sizeof problem)) {
-        case TARN_STATUS_CLAIMED:
-            break;
-        case TARN_STATUS_HELD:
-            return refuse("%s", problem);
-        case TARN_STATUS_BROKEN:
-            return refuse("--status %s: name a file in a directory that exists and that you may write to", problem);
-        }
-        tarn_supervisor_inherit(s);
+        tarn_supervisor_claim(s, request->status);
+        while (s->claiming) tarn_supervisor_serve(s, SLICE);
+        if (s->held) return refuse("%s", s->claim_problem);
+        if (!s->status.path[0])
+            return refuse("--status %s: name a file in a directory that exists and that you may write to",
+                          s->claim_problem);
     }
     const char *what;
     if (!tarn_workspace_open(&s->workspace, &what))
@@ -297,7 +270,7 @@ static void put_aside(tarn_supervisor *s, int64_t step)
                  "the checkpoint of step %" PRId64 " stays, though the run keeps failing from "
                  "it: %s",
                  step, problem.text);
-    tarn_supervisor_say("%s", message);
+    tarn_voice_say("%s", message);
     tarn_run_status_event(&s->status, "quarantine", -1, step, message);
 }
 
@@ -316,7 +289,7 @@ static void leave_one_out(tarn_supervisor *s, const tarn_outcome *outcome)
         message, sizeof message,
         "the ranks wait for each other on hosts that all answer: do these reach each other? Trying %.0f s without %s",
         seconds, host->name);
-    tarn_supervisor_say("%s", message);
+    tarn_voice_say("%s", message);
     tarn_run_status_event(&s->status, "host", -1, s->hub.reached, message);
 }
 
@@ -329,7 +302,7 @@ static int finish(tarn_supervisor *s, int code, const char *state, const char *f
     va_start(arguments, format);
     vsnprintf(s->status.reason, sizeof s->status.reason, format, arguments);
     va_end(arguments);
-    if (code) tarn_supervisor_say("%s", s->status.reason);
+    if (code) tarn_voice_say("%s", s->status.reason);
     s->status.exit_code = code;
     tarn_run_status_event(&s->status, state, -1, s->hub.reached, s->status.reason);
     tarn_supervisor_tell(s, state);
@@ -411,13 +384,13 @@ static int run(tarn_supervisor *s)
         if (!told) tarn_run_status_event(&s->status, decision.word, s->blamed, outcome.reached, reason);
         if (decision.action == TARN_QUARANTINE_AND_RESTART) put_aside(s, outcome.resumed);
         if (busy && !told)
-            tarn_supervisor_say("busy: %s; waiting for it, %.0f s at most", reason, tarn_policy_busy_limit);
+            tarn_voice_say("busy: %s; waiting for it, %.0f s at most", reason, tarn_policy_busy_limit);
         else if (busy)
             ;
         else if (decision.delay >= 1)
-            tarn_supervisor_say("%s: %s; starting again in %.0f s", decision.word, reason, decision.delay);
+            tarn_voice_say("%s: %s; starting again in %.0f s", decision.word, reason, decision.delay);
         else
-            tarn_supervisor_say("%s: %s; starting again", decision.word, reason);
+            tarn_voice_say("%s: %s; starting again", decision.word, reason);
         leave_one_out(s, &outcome);
         tarn_supervisor_tell(s, "restarting");
         bool waited = busy ? wait_for_directory(s, decision.delay) : wait_for(s, decision.delay);
@@ -439,16 +412,28 @@ static void remove_temporaries(const tarn_supervisor *s)
     tarn_checkpoint_unlock(lock);
 }
 
+/* Waits until all is written, or one more signal says not to. */
+static void wait_for_files(tarn_supervisor *s)
+{
+    s->ending = true;
+    while (!s->end_asked && (tarn_errands_open(&s->files) || !tarn_voice_quiet())) tarn_supervisor_serve(s, LAST_SLICE);
+    tarn_errands_collect(&s->files);
+}
+
 int tarn_supervise(const tarn_run_request *request)
 {
+    fflush(NULL);
     tarn_supervisor *s = calloc(1, sizeof *s);
     if (!s || !take_signals(s)) {
         fprintf(stderr, "tarn run: %s\n", strerror(errno));
         free(s);
         return 1;
     }
+    tarn_voice_start();
+    tarn_errands_start(&s->files, "tarn-files");
+    if (s->files.wake >= 0) epoll_ctl(s->wakes, EPOLL_CTL_ADD, s->files.wake, &(struct epoll_event){.events = EPOLLIN});
     s->request = request;
-    s->hub.listener = -1;
+    s->hub.listener = s->status_file.lock = -1;
     s->workspace.sessions_lock = s->workspace.segments_lock = -1;
     s->hub.reached = s->hub.saved = -1;
     tarn_policy_start(&s->policy, request->max_restarts, request->max_stalled, request->backoff);
@@ -458,10 +443,17 @@ int tarn_supervise(const tarn_run_request *request)
     remove_temporaries(s);
     clean_hosts(s);
     tarn_workspace_close(&s->workspace);
-    if (s->status.lock >= 0) tarn_run_status_end(&s->status);
+    wait_for_files(s);
+    tarn_supervisor_write_status(s, true);
+    wait_for_files(s);
     tarn_hub_close(&s->hub);
     tarn_hosts_free(&s->hosts);
     close(s->signals);
+    bool quiet = tarn_voice_end();
+    if (!tarn_errands_end(&s->files) || !quiet)
+        return code; /* a thread still waits for the disk: it keeps what it has */
+    tarn_status_file_close(&s->status_file);
+    close(s->wakes);
     free(s);
     return code;
 }

@@ -2,12 +2,14 @@
 #ifndef TARN_SUPERVISOR_INTERNAL_H
 #define TARN_SUPERVISOR_INTERNAL_H
 
+#include "launch/supervisor/errands.h"
 #include "launch/supervisor/hosts.h"
 #include "launch/supervisor/hub.h"
 #include "launch/supervisor/job.h"
 #include "launch/supervisor/policy.h"
 #include "launch/supervisor/status.h"
 #include "launch/supervisor/supervisor.h"
+#include "launch/supervisor/voice.h"
 #include "launch/supervisor/workspace.h"
 
 typedef struct tarn_supervisor {
@@ -18,12 +20,21 @@ typedef struct tarn_supervisor {
     tarn_hosts hosts;
     tarn_workspace workspace;
     tarn_job job;
-    int signals; /* signalfd */
+    int signals;                          /* signalfd */
+    int wakes;                            /* epoll: signals, and errands that are done */
+    tarn_errands files;                   /* what may wait for a disk */
+    tarn_status_file status_file;         /* the thread of errands' */
+    bool writing, write_again;            /* a text of the status file is under way; and is no longer the latest */
+    bool claiming, claim_known;           /* the claim is under way; in this launch it came back without the file */
+    char claim_problem[TARN_HUB_MESSAGE]; /* of the last claim, "" */
+    bool told_held;
+    bool reading_hosts, hosts_are_read; /* the host file is being read; was read */
     int wanted, ranks;
     bool use_hosts;
     int left_out;                /* hosts tried without, when ranks did not reach each other */
     bool begun;                  /* a launch has begun to train: restarts are resumes */
     bool stop_asked, kill_asked; /* by signals to the supervisor */
+    bool ending, end_asked;      /* only files are waited for; and a signal says not to */
     double stop_asked_at;
     char stop_signal[32];
     char place[8192];                    /* mpirun's --host argument */
@@ -34,16 +45,25 @@ typedef struct tarn_supervisor {
     bool held;                           /* another supervisor has the status file: why says who */
 } tarn_supervisor;
 
-/* "tarn run: ..." on stderr. */
-void tarn_supervisor_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Serves the channel, signals and children for at most `milliseconds`. */
 void tarn_supervisor_serve(tarn_supervisor *supervisor, int milliseconds);
-/* Brings the status file up to date and writes it. */
+/* Starts probing the hosts that are known, making the folders of the workspace there. */
+void tarn_supervisor_probe_hosts(tarn_supervisor *supervisor);
+
+/* ---- record.c: files, without waiting for the disk ---- */
+/* Brings the status file up to date and has it written. */
 void tarn_supervisor_tell(tarn_supervisor *supervisor, const char *state);
+/* Has it written as it is; durable: on the disk, when no rank lives and no text is under way. */
+void tarn_supervisor_write_status(tarn_supervisor *supervisor, bool durable);
+/* Begins to claim the status file: claimed when status.path is set, held or claim_problem say what is in the way. */
+void tarn_supervisor_claim(tarn_supervisor *supervisor, const char *path);
 /* Takes over what a supervisor before left in the status file just claimed. */
 void tarn_supervisor_inherit(tarn_supervisor *supervisor);
-/* Reads the hosts anew and starts their probes; false (and says why) when the file cannot be read. */
-bool tarn_supervisor_look_for_hosts(tarn_supervisor *supervisor);
+/* Saves the stacks of a hang (path NULL: on stderr), and frees the text. */
+void tarn_supervisor_keep_stacks(tarn_supervisor *supervisor, const char *path, char *text, size_t bytes);
+/* Begins to read the host file anew: reading_hosts until that is done, then hosts_are_read, or it is said why not. */
+void tarn_supervisor_read_hosts(tarn_supervisor *supervisor);
+
 /* "step 17", or "before the first step". */
 enum { TARN_STEP_TEXT = 48 };
 const char *tarn_supervisor_step(int64_t step, char out[TARN_STEP_TEXT]);

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 static const char PREFIX[] = "tarn-run-", LOCK[] = "lock", MEMORY[] = "/dev/shm";
-enum { YOUNG_SECONDS = 60, PATH = 4096 };
+enum { YOUNG_SECONDS = 60, MOST_TRIES = 8, PATH = 4096 };
 
 /* ---- processes ---------------------------------------------------------------------------------------------------
  */
@@ -91,11 +91,12 @@ static void remove_folder(const char *folder)
     rmdir(folder);
 }
 
-static int lock_of(const char *folder, int flags)
+/* The lock that a folder has; -1: somebody holds it, or there is none. */
+static int take_lock(const char *folder)
 {
     char path[PATH];
     if (!join(path, folder, LOCK)) return -1;
-    int file = open(path, O_RDWR | O_CLOEXEC | flags, 0600);
+    int file = open(path, O_RDWR | O_CLOEXEC);
     if (file >= 0 && flock(file, LOCK_EX | LOCK_NB)) {
         close(file);
         file = -1;
@@ -103,8 +104,26 @@ static int lock_of(const char *folder, int flags)
     return file;
 }
 
-/* Removes the folders of supervisors that are gone. One without a lock is either just being made or lost its
- * supervisor in that moment: age tells. */
+/* Gives a folder its lock, held: the file is made and locked under another name and linked to its own, which only one
+ * can do. So a lock that is there and not held is that of a dead supervisor, at any moment. -1: another one was faster,
+ * or has removed the folder (EEXIST, ENOENT), or errno. */
+static int new_lock(const char *folder)
+{
+    char path[PATH], making[PATH];
+    if (!join(path, folder, LOCK) || !join(making, folder, "making-XXXXXX")) return -1;
+    int file = mkostemp(making, O_CLOEXEC), error = errno;
+    if (file < 0) return -1;
+    bool locked = !flock(file, LOCK_EX | LOCK_NB) && !link(making, path);
+    if (!locked) error = errno;
+    unlink(making);
+    if (locked) return file;
+    close(file);
+    errno = error;
+    return -1;
+}
+
+/* Removes the folders of supervisors that are gone: whoever can take the lock of a folder, or give it one, may. A young
+ * one without a lock is most likely just being made, and left alone. */
 static void sweep_dead(const char *base)
 {
     char mine[64];
@@ -116,12 +135,13 @@ static void sweep_dead(const char *base)
         if (strncmp(entry->d_name, mine, (size_t)length) || !join(path, base, entry->d_name) ||
             !join(lock_path, path, LOCK) || lstat(path, &info) || !S_ISDIR(info.st_mode) || info.st_uid != getuid())
             continue;
-        bool locked = !access(lock_path, F_OK);
-        int lock = locked ? lock_of(path, 0) : -1;
-        if (locked ? lock < 0 : time(NULL) - info.st_mtime < YOUNG_SECONDS) continue;
+        bool has = !access(lock_path, F_OK);
+        if (!has && time(NULL) - info.st_mtime < YOUNG_SECONDS) continue;
+        int lock = has ? take_lock(path) : new_lock(path);
+        if (lock < 0) continue;
         tarn_kill_named(entry->d_name);
         remove_folder(path);
-        if (lock >= 0) close(lock);
+        close(lock);
     }
     if (opened) closedir(opened);
 }
@@ -133,17 +153,12 @@ static bool make(char *path, size_t size, const char *base, const char *name, in
         return false;
     }
     if (mkdir(path, 0700)) return false;
-    *lock = lock_of(path, O_CREAT | O_EXCL);
+    *lock = new_lock(path);
     return *lock >= 0;
 }
 
-bool tarn_workspace_open(tarn_workspace *workspace, const char **what)
+static bool make_both(tarn_workspace *workspace, const char *base, const char **what)
 {
-    *workspace = (tarn_workspace){.sessions_lock = -1, .segments_lock = -1};
-    const char *base = getenv("TMPDIR");
-    if (!base || base[0] != '/') base = "/tmp";
-    sweep_dead(base);
-    sweep_dead(MEMORY);
     uint64_t random;
     *what = "random numbers";
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random) return false;
@@ -155,6 +170,24 @@ bool tarn_workspace_open(tarn_workspace *workspace, const char **what)
     if (access(MEMORY, W_OK)) return true; /* Open MPI takes its session folder then */
     *what = MEMORY;
     return make(workspace->segments, sizeof workspace->segments, MEMORY, workspace->name, &workspace->segments_lock);
+}
+
+bool tarn_workspace_open(tarn_workspace *workspace, const char **what)
+{
+    const char *base = getenv("TMPDIR");
+    if (!base || base[0] != '/') base = "/tmp";
+    sweep_dead(base);
+    sweep_dead(MEMORY);
+    /* A folder that was made so slowly that another supervisor took it for a dead one's is made anew. */
+    for (int tries = 0; tries < MOST_TRIES; tries++) {
+        *workspace = (tarn_workspace){.sessions_lock = -1, .segments_lock = -1};
+        if (make_both(workspace, base, what)) return true;
+        int error = errno;
+        tarn_workspace_close(workspace);
+        errno = error;
+        if (error != EEXIST && error != ENOENT) return false;
+    }
+    return false;
 }
 
 void tarn_workspace_sweep(tarn_workspace *workspace)

@@ -4,7 +4,8 @@
  *
  * Invariants
  *  1. A folder is removed only by its supervisor, or when nobody holds its lock: the lock ends with the supervisor, and
- *     it holds across containers that share the folder but not process numbers.
+ *     it holds across containers that share the folder but not process numbers. A lock that has its name is held from
+ *     then on, so that one that can be taken is a dead supervisor's.
  *  2. Processes are killed only when their environment names the folder or the token of a launch: never by their name.
  *  3. After tarn_workspace_close nothing of the run is left, in files or in processes of this host.
  */

@@ -5,17 +5,22 @@
 #include "runtime/http/http.h"
 #include "runtime/http/curl_library.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define DEFAULT_CONNECT_SECONDS 5.0
 #define DEFAULT_TOTAL_SECONDS   30.0
 #define DEFAULT_MOST_BYTES      ((size_t)1 << 20)
 #define LONGEST_POLL_MS         1000
+#define SEND_BYTES              (256L << 10) /* of a file at once */
 
 struct tarn_http {
     const tarn_curl *curl; /* NULL before the first request */
@@ -30,6 +35,12 @@ typedef struct receiver {
     size_t capacity, most;
     bool too_large, no_memory;
 } receiver;
+
+/* A file being sent. */
+typedef struct sender {
+    int file; /* -1: the body is in memory */
+    int64_t bytes, at;
+} sender;
 
 static const struct {
     const char *name;
@@ -123,6 +134,46 @@ static size_t receive(char *data, size_t size, size_t count, void *user)
     return more;
 }
 
+/* The next piece of the file. One that became shorter ends the request: the length was promised to the server. */
+static size_t send_piece(char *data, size_t size, size_t count, void *user)
+{
+    sender *sender = user;
+    int64_t left = sender->bytes - sender->at;
+    size_t most = size * count;
+    if (!left) return 0;
+    ssize_t got;
+    do got = pread(sender->file, data, left < (int64_t)most ? (size_t)left : most, sender->at);
+    while (got < 0 && errno == EINTR);
+    if (got <= 0) return CURL_READFUNC_ABORT;
+    sender->at += got;
+    return (size_t)got;
+}
+
+/* curl begins again where a kept connection turned out to be closed. */
+static int send_from(void *user, curl_off_t offset, int origin)
+{
+    sender *sender = user;
+    if (origin != SEEK_SET || offset < 0 || offset > sender->bytes) return CURL_SEEKFUNC_FAIL;
+    sender->at = offset;
+    return CURL_SEEKFUNC_OK;
+}
+
+static tarn_http_error open_body(const tarn_http_request *request, sender *sender, tarn_http_answer *answer)
+{
+    *sender = (struct sender){.file = -1};
+    if (!request->body_file) return TARN_HTTP_OK;
+    struct stat info = {0};
+    int file = open(request->body_file, O_RDONLY | O_CLOEXEC);
+    if (file < 0 || fstat(file, &info) || !S_ISREG(info.st_mode)) {
+        const char *why = file < 0 ? strerror(errno) : "it is no regular file";
+        if (file >= 0) close(file);
+        return fail(answer, TARN_HTTP_REQUEST, "%.180s cannot be read: %s", request->body_file, why);
+    }
+    sender->file = file;
+    sender->bytes = info.st_size;
+    return TARN_HTTP_OK;
+}
+
 /* A line break in a header or in the method would begin another header of somebody else's choice. */
 static bool is_one_line(const char *text)
 {
@@ -175,9 +226,20 @@ static bool make_headers(const tarn_curl *curl, const tarn_http_request *request
     return has_header(request, "Expect") || add_header(curl, list, "Expect:");
 }
 
-static void set_method(const tarn_curl *curl, CURL *easy, const tarn_http_request *request)
+static void set_method(const tarn_curl *curl, CURL *easy, const tarn_http_request *request, sender *sender)
 {
     const char *method = request->method ? request->method : "GET";
+    if (sender->file >= 0) {
+        curl->easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+        curl->easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)sender->bytes);
+        curl->easy_setopt(easy, CURLOPT_READFUNCTION, send_piece);
+        curl->easy_setopt(easy, CURLOPT_READDATA, sender);
+        curl->easy_setopt(easy, CURLOPT_SEEKFUNCTION, send_from);
+        curl->easy_setopt(easy, CURLOPT_SEEKDATA, sender);
+        curl->easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BYTES);
+        if (strcmp(method, "PUT") != 0) curl->easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+        return;
+    }
     bool carries = request->body || !strcmp(method, "PUT") || !strcmp(method, "POST") || !strcmp(method, "PATCH");
     if (carries) {
         curl->easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(request->body ? request->body_bytes : 0));
@@ -195,8 +257,22 @@ static long milliseconds(double seconds, double fallback)
     return ms < 1 ? 1 : ms > 2e9 ? 2000000000L : (long)ms;
 }
 
+static void set_trust(const tarn_curl *curl, CURL *easy, const tarn_http_request *request)
+{
+    struct stat info;
+    if (request->authorities) {
+        bool folder = !stat(request->authorities, &info) && S_ISDIR(info.st_mode);
+        curl->easy_setopt(easy, folder ? CURLOPT_CAPATH : CURLOPT_CAINFO, request->authorities);
+    }
+    if (request->certificate) curl->easy_setopt(easy, CURLOPT_SSLCERT, request->certificate);
+    if (request->insecure) {
+        curl->easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl->easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
+}
+
 static void set_options(const tarn_curl *curl, CURL *easy, const tarn_http_request *request, receiver *receiver,
-                        struct curl_slist *headers, char *detail)
+                        sender *sender, struct curl_slist *headers, char *detail)
 {
     curl->easy_reset(easy); /* keeps the connections */
     curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -214,7 +290,8 @@ static void set_options(const tarn_curl *curl, CURL *easy, const tarn_http_reque
         curl->easy_setopt(easy, CURLOPT_USERPWD, request->credentials);
     }
     if (request->direct) curl->easy_setopt(easy, CURLOPT_PROXY, "");
-    set_method(curl, easy, request);
+    set_trust(curl, easy, request);
+    set_method(curl, easy, request, sender);
 }
 
 static tarn_http_error error_of(CURLcode code, const receiver *receiver)
@@ -269,6 +346,19 @@ static CURLcode drive(tarn_http *http, bool *cancelled)
     return code;
 }
 
+static void ask_about(tarn_http *http, tarn_http_answer *answer, long *code)
+{
+    const tarn_curl *curl = http->curl;
+    curl_off_t after = 0;
+    char *location = NULL;
+    curl->easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, code);
+    curl->easy_getinfo(http->easy, CURLINFO_TOTAL_TIME, &answer->seconds);
+    curl->easy_getinfo(http->easy, CURLINFO_RETRY_AFTER, &after);
+    curl->easy_getinfo(http->easy, CURLINFO_REDIRECT_URL, &location);
+    answer->retry_after = after > 0 ? (double)after : 0;
+    snprintf(answer->location, sizeof answer->location, "%s", location ? location : "");
+}
+
 static tarn_http_error make_handles(tarn_http *http, tarn_http_answer *answer)
 {
     if (http->easy) return TARN_HTTP_OK;
@@ -288,18 +378,22 @@ tarn_http_error tarn_http_perform(tarn_http *http, const tarn_http_request *requ
     if (error) return error;
     const tarn_curl *curl = http->curl;
     receiver receiver = {.answer = answer, .most = request->most_bytes ? request->most_bytes : DEFAULT_MOST_BYTES};
+    sender sender;
+    if ((error = open_body(request, &sender, answer)) != TARN_HTTP_OK) return error;
     struct curl_slist *headers;
-    if (!make_headers(curl, request, &headers))
+    if (!make_headers(curl, request, &headers)) {
+        if (sender.file >= 0) close(sender.file);
         return fail(answer, TARN_HTTP_MEMORY, "no memory for the headers of a request to %.150s", request->url);
+    }
     char detail[CURL_ERROR_SIZE] = "";
-    set_options(curl, http->easy, request, &receiver, headers, detail);
+    set_options(curl, http->easy, request, &receiver, &sender, headers, detail);
     bool cancelled = false;
     CURLcode code = drive(http, &cancelled);
     long answered = 0;
-    curl->easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, &answered);
-    curl->easy_getinfo(http->easy, CURLINFO_TOTAL_TIME, &answer->seconds);
+    ask_about(http, answer, &answered);
     curl->easy_setopt(http->easy, CURLOPT_ERRORBUFFER, NULL); /* it ends with this call */
     curl->slist_free_all(headers);
+    if (sender.file >= 0) close(sender.file);
     if (cancelled) return fail(answer, TARN_HTTP_CANCELLED, "the request to %.200s was cancelled", request->url);
     error = error_of(code, &receiver);
     if (error == TARN_HTTP_TOO_LARGE)

@@ -43,10 +43,14 @@ typedef struct tarn_http_request {
     const char *credentials;    /* "user:password" for basic authentication */
     const void *body;           /* sent as it stands, with its length; state its type in a header */
     size_t body_bytes;
-    double connect_seconds; /* 0 = 5 */
-    double total_seconds;   /* 0 = 30, from the start to the last byte */
-    size_t most_bytes;      /* of the answer's body; 0 = 1 MiB */
-    bool direct;            /* never through a proxy, whatever http_proxy says: for addresses of this machine's link */
+    const char *body_file; /* instead of body: a regular file, sent piece by piece, as long as it is at the beginning */
+    double connect_seconds;  /* 0 = 5 */
+    double total_seconds;    /* 0 = 30, from the start to the last byte */
+    size_t most_bytes;       /* of the answer's body; 0 = 1 MiB */
+    bool direct;             /* never through a proxy, whatever http_proxy says: for addresses of this machine's link */
+    const char *authorities; /* file, or folder, of the certificates to trust; NULL = the system's */
+    const char *certificate; /* file of our own certificate and its key (PEM), for servers that ask */
+    bool insecure;           /* takes any certificate: whoever answers is believed */
 } tarn_http_request;
 
 /* What came back. Free with tarn_http_answer_free, also after an error. */
@@ -54,8 +58,10 @@ typedef struct tarn_http_answer {
     int code;   /* 200, 404 ...; 0 when there is no answer */
     char *body; /* with a zero after its end; never NULL when there is an answer */
     size_t bytes;
-    double seconds;    /* that the request took */
-    char problem[256]; /* what went wrong, with the remedy where there is one; "" when nothing did */
+    double seconds;     /* that the request took */
+    double retry_after; /* seconds the server asks to wait (Retry-After, also as a date); 0 = it does not */
+    char location[256]; /* where a redirect leads, cut where it is longer; "" */
+    char problem[256];  /* what went wrong, with the remedy where there is one; "" when nothing did */
 } tarn_http_answer;
 
 /* Costs nothing yet; NULL when memory is short. */

@@ -69,7 +69,12 @@ void tarn_monitor_heard(tarn_monitor *monitor, const char *line)
         atomic_store(&monitor->peers_worked, tarn_seconds());
     else if (!strcmp(line, "stop"))
         tarn_stop_because("supervisor");
-    else if (!strcmp(line, "stacks")) {
+    else if (!strcmp(line, "claimed")) {
+        pthread_mutex_lock(&monitor->lock);
+        monitor->claimed = true;
+        pthread_cond_broadcast(&monitor->changed);
+        pthread_mutex_unlock(&monitor->lock);
+    } else if (!strcmp(line, "stacks")) {
         tarn_stacks_collect(monitor, send_stack_line, monitor);
         tarn_channel_put(&monitor->channel, "stack .");
     }
@@ -283,6 +288,30 @@ void tarn_monitor_tell(tarn_context *context, const char *format, ...)
     pthread_mutex_unlock(&monitor->lock);
     uint64_t one = 1;
     if (write(monitor->wake, &one, sizeof one) < 0) return; /* it looks by itself four times a second */
+}
+
+void tarn_monitor_claim(tarn_context *context, const char *directory)
+{
+    if (!tarn_monitor_supervised(context)) return;
+    tarn_monitor *monitor = context->monitor;
+    const char *limit = getenv("TARN_CLAIM_SECONDS");
+    double until = tarn_seconds() + (limit ? strtod(limit, NULL) : 0);
+    pthread_mutex_lock(&monitor->lock);
+    monitor->claimed = false;
+    pthread_mutex_unlock(&monitor->lock);
+    tarn_monitor_tell(context, "directory %s", directory);
+    tarn_monitor_enter(context, "waiting for the supervisor to claim the checkpoint directory");
+    pthread_mutex_lock(&monitor->lock);
+    while (!monitor->claimed && !tarn_stop_requested() && tarn_seconds() < until) {
+        struct timespec turn;
+        clock_gettime(CLOCK_REALTIME, &turn);
+        turn.tv_nsec += (long)(TURN_SECONDS * 1e9);
+        turn.tv_sec += turn.tv_nsec / 1000000000;
+        turn.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&monitor->changed, &monitor->lock, &turn);
+        tarn_monitor_progress(context);
+    }
+    pthread_mutex_unlock(&monitor->lock);
 }
 
 bool tarn_monitor_supervised(const tarn_context *context)

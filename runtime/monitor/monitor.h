@@ -1,6 +1,7 @@
 /* monitor.h - where this process is: what the other rooms tell the monitor, for whoever watches the rank.
  *
- * Invariants: 1. every call may be made whether or not a monitor runs (NULL contexts included) and never blocks;
+ * Invariants: 1. every call may be made whether or not a monitor runs (NULL contexts included) and never blocks, but
+ * for tarn_monitor_claim;
  * 2. progress counters only grow, each is written by its own thread; 3. texts are copied, names of ops and files are
  * not: they outlive the context; 4. nothing here changes what is computed.
  */
@@ -80,6 +81,12 @@ void tarn_monitor_progress(tarn_context *context);
 void tarn_monitor_watch(tarn_context *context, double seconds);
 /* Any thread: queues a line to the supervisor ("saved 100"), without newline; nothing happens without one. */
 void tarn_monitor_tell(tarn_context *context, const char *format, ...) TARN_PRINTF(2, 3);
+
+/* Main thread of rank 0, before it takes the lock of the checkpoint directory: tells the supervisor where that is, and
+ * waits until the supervisor has claimed it or knows that it cannot. So the ranks of a second job stop here, before
+ * they touch what the first one trains. Ends at a stop, and after TARN_CLAIM_SECONDS (set by the supervisor; without
+ * it, and without a supervisor, nothing is waited for). Counts as progress all the while. */
+void tarn_monitor_claim(tarn_context *context, const char *directory);
 
 /* ---- limits ----------------------------------------------------------------------------------------------------- */
 

@@ -63,6 +63,7 @@ typedef struct tarn_monitor {
     atomic_bool ending; /* what is queued is the last: send it */
     bool drained;       /* it is sent, or cannot be */
     bool quit;
+    bool claimed; /* the supervisor has answered `directory` */
     pthread_cond_t changed;
 
     /* The thread's own. */

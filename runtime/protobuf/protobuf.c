@@ -35,6 +35,11 @@ static void append(tarn_protobuf *message, const void *bytes, size_t count)
     message->used += count;
 }
 
+void tarn_protobuf_raw(tarn_protobuf *message, const void *bytes, size_t count)
+{
+    append(message, bytes, count);
+}
+
 static void varint(tarn_protobuf *message, uint64_t value)
 {
     unsigned char bytes[10];

@@ -37,6 +37,8 @@ void tarn_protobuf_doubles(tarn_protobuf *message, int field, const double *valu
 /* The head of a field of `count` bytes which the caller writes elsewhere, after what the buffer holds: for data too
  * large to copy. */
 void tarn_protobuf_head(tarn_protobuf *message, int field, uint64_t count);
+/* Appends bytes as they are: fields made elsewhere, or what stands between the messages of a file. */
+void tarn_protobuf_raw(tarn_protobuf *message, const void *bytes, size_t count);
 /* Bytes that the value takes as a varint. */
 size_t tarn_protobuf_varint_size(uint64_t value);
 
