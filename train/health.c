@@ -171,7 +171,7 @@ void tarn_trainer_read_times(tarn_trainer *trainer)
 void tarn_trainer_track_system(tarn_trainer *trainer)
 {
     const tarn_progress *progress = &trainer->progress;
-    if (!trainer->tracker || progress->step % TRACK_EVERY) return;
+    if (!tarn_trainer_record(trainer) || progress->step % TRACK_EVERY) return;
     const struct {
         const char *key;
         double value;
@@ -183,5 +183,6 @@ void tarn_trainer_track_system(tarn_trainer *trainer)
                    {"system/slowest_rank", progress->slowest_rank, progress->slowest_rank >= 0},
                    {"system/slow_ratio", progress->slow_ratio, progress->slowest_rank >= 0}};
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++)
-        if (metrics[i].known) tarn_log_metric(trainer->tracker, metrics[i].key, metrics[i].value, progress->step);
+        if (metrics[i].known)
+            tarn_log_metric(tarn_trainer_record(trainer), metrics[i].key, metrics[i].value, progress->step);
 }

@@ -179,6 +179,8 @@ void tarn_trainer_report_times(tarn_trainer *trainer, double arrived);
 void tarn_trainer_read_times(tarn_trainer *trainer);
 /* The system/... metrics of every tenth step. */
 void tarn_trainer_track_system(tarn_trainer *trainer);
+/* The tracker on rank 0, NULL elsewhere: for what every rank knows alike, and one records. */
+tarn_tracker *tarn_trainer_record(const tarn_trainer *trainer);
 
 /* ---- desync.c ---- */
 /* Of all parameters and moments as they lie in memory now. */
