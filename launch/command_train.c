@@ -195,7 +195,7 @@ static tarn_status train(tarn_context *context, tarn_run *run, const arguments *
         printf("resumed at step %lld from %s\n", (long long)begun, run->options.checkpoint_directory);
     fflush(stdout);
     tarn_tracker *tracker = tarn_trainer_tracker(trainer);
-    if (tracker) log_parameters(tracker, run->config);
+    if (tracker && tarn_rank(context) == 0) log_parameters(tracker, run->config);
     if (speaks) tarn_progress_start(&display, begun, tarn_module_is_gpt(run->model), arguments->quiet);
     while (tarn_trainer_next(trainer)) {
         tarn_trainer_run_shards(trainer);

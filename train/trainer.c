@@ -3,6 +3,7 @@
 #include "checkpoint/files.h"
 #include "checkpoint/shared.h"
 #include "runtime/comm/comm.h"
+#include "track/files.h"
 #include "track/tracker.h"
 #include "train/spot/spot.h"
 
@@ -234,7 +235,12 @@ static tarn_status open_records(tarn_trainer *trainer)
         bool planned = !chosen && !resumed && *trainer->run_id;
         if (!chosen && *trainer->run_id) track.run_id = trainer->run_id;
         if (!track.name) track.name = options->run_name;
-        status = tarn_track_open_run(&trainer->tracker, trainer->context, &track, planned);
+        tarn_path spool;
+        if (!track.spool && options->checkpoint_directory &&
+            !tarn_path_make(spool, "%s/spool", options->checkpoint_directory))
+            track.spool = spool;
+        status =
+            tarn_track_open_run(&trainer->tracker, trainer->context, &track, planned, resumed ? trainer->step : -1);
         if (!status && tarn_track_run_id(trainer->tracker))
             snprintf(trainer->run_id, sizeof trainer->run_id, "%s", tarn_track_run_id(trainer->tracker));
         status = tarn_agree(trainer->context, status, "opening the tracking run");
@@ -357,6 +363,11 @@ bool tarn_trainer_next(tarn_trainer *trainer)
 const tarn_progress *tarn_trainer_progress(const tarn_trainer *trainer)
 {
     return &trainer->progress;
+}
+
+tarn_tracker *tarn_trainer_record(const tarn_trainer *trainer)
+{
+    return tarn_rank(trainer->context) == 0 ? trainer->tracker : NULL;
 }
 
 tarn_tracker *tarn_trainer_tracker(tarn_trainer *trainer)

@@ -215,6 +215,8 @@ void tarn_trainer_close_skew(tarn_trainer *trainer);
 /* Puts this rank's times into the control word / reads those of all ranks out of it. */
 void tarn_trainer_report_times(tarn_trainer *trainer, double arrived);
 void tarn_trainer_read_times(tarn_trainer *trainer);
+/* The tracker on rank 0, NULL elsewhere: for what every rank knows alike, and one records. */
+tarn_tracker *tarn_trainer_record(const tarn_trainer *trainer);
 
 /* ---- measurements.c ---- */
 tarn_status tarn_trainer_open_split(tarn_trainer *trainer);
