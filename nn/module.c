@@ -366,7 +366,11 @@ tarn_tensor *tarn_forward(tarn_step *step, tarn_module *module, tarn_tensor *inp
         return tarn_module_refuse(step, TARN_ERROR_UNSUPPORTED, TARN_HERE,
                                   "%s \"%s\" has no forward function: it only holds other modules; run those",
                                   module->kind, module->path);
-    return module->forward(step, module, module->self, input);
+    if (!step) return module->forward(step, module, module->self, input);
+    const char *outer = tarn_step_enter_module(step, *module->path ? module->path : module->kind);
+    tarn_tensor *output = module->forward(step, module, module->self, input);
+    tarn_step_enter_module(step, outer);
+    return output;
 }
 
 bool tarn_module_is_built(const tarn_module *module)

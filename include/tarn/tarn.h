@@ -6,6 +6,7 @@
 #include <tarn/checkpoint.h>
 #include <tarn/data.h>
 #include <tarn/nn.h>
+#include <tarn/onnx.h>
 #include <tarn/ops.h>
 #include <tarn/optim.h>
 #include <tarn/tensor.h>

@@ -40,7 +40,7 @@ const tarn_op tarn_op_classifier_loss = {
     .infer = infer,
     .differentiable = 3,
     .reads = TARN_READS_IN(0) | TARN_READS_IN(1) | TARN_READS_IN(2) | TARN_READS_OUT(1) | TARN_READS_OUT(2),
-    .onnx = NULL, /* MatMul and SoftmaxCrossEntropyLoss */
+    .onnx = NULL, /* a loss */
 };
 
 tarn_tensor *tarn_classifier_loss(tarn_tensor *x, tarn_tensor *weight, tarn_tensor *targets)

@@ -1,6 +1,7 @@
 /* concat.c - concat: parts joined along a dimension. Backward: slices of dy, composed. Bytes are copied, so any element
  * type will do; gradients are of f32 and f64. */
 #include "ops/attributes.h"
+#include "ops/onnx.h"
 #include "ops/rows.h"
 #include "ops/shape.h"
 #include <tarn/ops.h>
@@ -40,6 +41,13 @@ static tarn_status gradient(tarn_gradient_call *call)
     return TARN_OK;
 }
 
+static tarn_status to_onnx(tarn_onnx_call *call)
+{
+    tarn_onnx_attribute axis = {"axis", TARN_ONNX_INTEGER, .integer = ((const tarn_concat_attrs *)call->attrs)->d};
+    call->out = tarn_onnx_node(call, "Concat", call->inputs, call->in, 1, &axis);
+    return TARN_OK;
+}
+
 const tarn_op tarn_op_concat = {
     .name = "concat",
     .min_inputs = 1,
@@ -48,7 +56,7 @@ const tarn_op tarn_op_concat = {
     .infer = infer,
     .differentiable = (1u << TARN_MAX_OPERANDS) - 1,
     .gradient = gradient,
-    .onnx = "Concat",
+    .to_onnx = to_onnx,
 };
 
 /* A call takes at most TARN_MAX_OPERANDS parts: more are joined in turns. */

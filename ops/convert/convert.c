@@ -5,6 +5,7 @@
  * f64 the gradient is dy converted back; other conversions pass none. */
 #include "ops/attributes.h"
 #include "ops/compose.h"
+#include "ops/onnx.h"
 #include "ops/rows.h"
 #include "ops/shape.h"
 #include "runtime/autograd/step.h"
@@ -26,6 +27,17 @@ static tarn_status gradient(tarn_gradient_call *call)
     return TARN_OK;
 }
 
+static tarn_status to_onnx(tarn_onnx_call *call)
+{
+    /* Also what makes a strided tensor contiguous: to its own element type. i32 is int64 in the graph. */
+    static const int64_t types[TARN_DTYPE_COUNT] = {
+        [TARN_F32] = 1, [TARN_F64] = 11, [TARN_BF16] = 16, [TARN_I32] = 7, [TARN_I64] = 7, [TARN_BOOL] = 9};
+    int64_t from = types[call->in_shape[0].dtype], to = types[call->out_shape.dtype];
+    tarn_onnx_attribute type = {"to", TARN_ONNX_INTEGER, .integer = to};
+    call->out = from == to ? call->in[0] : tarn_onnx_node(call, "Cast", 1, call->in, 1, &type);
+    return TARN_OK;
+}
+
 const tarn_op tarn_op_convert = {
     .name = "convert",
     .min_inputs = 1,
@@ -35,7 +47,7 @@ const tarn_op tarn_op_convert = {
     .differentiable = 1,
     .strided = 1,
     .gradient = gradient,
-    .onnx = "Cast",
+    .to_onnx = to_onnx,
 };
 
 static tarn_tensor *apply(tarn_tensor *x, tarn_dtype dtype)

@@ -25,7 +25,7 @@ const tarn_op tarn_op_dropout = {
     .infer = infer,
     .differentiable = 1,
     .random = true,
-    .onnx = "Dropout",
+    .onnx = NULL, /* a no_gradient step never applies it */
 };
 
 tarn_tensor *tarn_dropout(tarn_tensor *x, float probability)

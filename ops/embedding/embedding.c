@@ -8,6 +8,7 @@
  * dy are added one by one in index order (b, then t).
  */
 #include "ops/fused.h"
+#include "ops/onnx.h"
 #include "ops/rows.h"
 #include <tarn/ops.h>
 
@@ -42,6 +43,18 @@ static tarn_status infer(tarn_call *call)
     return TARN_OK;
 }
 
+static tarn_status to_onnx(tarn_onnx_call *call)
+{
+    tarn_onnx_attribute rows = {"axis", TARN_ONNX_INTEGER, .integer = 0};
+    call->out = tarn_onnx_node(call, "Gather", 2, (const char *[]){call->in[1], call->in[0]}, 1, &rows);
+    if (!call->in[2]) return TARN_OK;
+    const int64_t zero = 0;
+    const char *begin = tarn_onnx_integers(call, 1, &zero), *end = tarn_onnx_sizes(call, 1, &call->in_shape[0].size[1]);
+    const char *positions = tarn_onnx_node(call, "Slice", 4, (const char *[]){call->in[2], begin, end, begin}, 0, NULL);
+    call->out = tarn_onnx_binary(call, "Add", call->out, positions);
+    return TARN_OK;
+}
+
 const tarn_op tarn_op_embedding = {
     .name = "embedding",
     .min_inputs = 2,
@@ -49,7 +62,7 @@ const tarn_op tarn_op_embedding = {
     .infer = infer,
     .differentiable = 6,
     .reads = TARN_READS_IN(0),
-    .onnx = NULL, /* Gather and Add */
+    .to_onnx = to_onnx,
 };
 
 tarn_tensor *tarn_embedding(tarn_tensor *ids, tarn_tensor *token_weight, tarn_tensor *position_weight)

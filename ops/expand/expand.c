@@ -2,6 +2,7 @@
  * composed of. Backward: tarn_reduce_to. */
 #include "ops/attributes.h"
 #include "ops/compose.h"
+#include "ops/onnx.h"
 #include "ops/rows.h"
 #include "runtime/autograd/step.h"
 
@@ -32,6 +33,13 @@ static tarn_status gradient(tarn_gradient_call *call)
     return TARN_OK;
 }
 
+static tarn_status to_onnx(tarn_onnx_call *call)
+{
+    const char *shape = tarn_onnx_sizes(call, call->out_shape.ndim, call->out_shape.size);
+    call->out = tarn_onnx_binary(call, "Expand", call->in[0], shape);
+    return TARN_OK;
+}
+
 const tarn_op tarn_op_expand = {
     .name = "expand",
     .min_inputs = 1,
@@ -41,7 +49,7 @@ const tarn_op tarn_op_expand = {
     .differentiable = 1,
     .view = true,
     .gradient = gradient,
-    .onnx = "Expand",
+    .to_onnx = to_onnx,
 };
 
 tarn_tensor *tarn_expand(tarn_tensor *x, const tarn_tensor *like)

@@ -1,7 +1,14 @@
 /* gelu.c - gelu: x Phi(x), Phi the distribution function of the normal law. Backward: dx = dy (Phi(x) + x phi(x)). */
+#include "ops/onnx.h"
 #include "ops/rows.h"
 #include "ops/shape.h"
 #include <tarn/ops.h>
+
+static tarn_status to_onnx(tarn_onnx_call *call)
+{
+    call->out = tarn_onnx_activation(call, call->in[0], TARN_GELU);
+    return TARN_OK;
+}
 
 const tarn_op tarn_op_gelu = {
     .name = "gelu",
@@ -10,7 +17,7 @@ const tarn_op tarn_op_gelu = {
     .infer = tarn_infer_same,
     .differentiable = 1,
     .reads = TARN_READS_IN(0),
-    .onnx = "Gelu",
+    .to_onnx = to_onnx,
 };
 
 tarn_tensor *tarn_gelu(tarn_tensor *x)

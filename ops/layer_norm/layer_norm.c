@@ -13,6 +13,7 @@
  * end.
  */
 #include "ops/fused.h"
+#include "ops/onnx.h"
 #include "ops/rows.h"
 #include <tarn/ops.h>
 
@@ -29,6 +30,26 @@ static tarn_status infer(tarn_call *call)
     return TARN_OK;
 }
 
+/* A vector as wide as x's rows, of equal values; NULL when the width is not fixed. */
+static const char *equal_values(tarn_onnx_call *call, float value)
+{
+    const tarn_onnx_shape *x = &call->in_shape[0];
+    const char *width = tarn_onnx_sizes(call, 1, &x->size[x->ndim - 1]);
+    return tarn_onnx_binary(call, "Expand", tarn_onnx_number(call, value), width);
+}
+
+static tarn_status to_onnx(tarn_onnx_call *call)
+{
+    tarn_onnx_attribute attributes[] = {
+        {"axis", TARN_ONNX_INTEGER, .integer = -1},
+        {"epsilon", TARN_ONNX_FLOAT, .number = ((const tarn_norm_attrs *)call->attrs)->epsilon}};
+    /* The operator's weight is not optional. */
+    const char *weight = call->in[1] ? call->in[1] : equal_values(call, 1.0f);
+    call->out = tarn_onnx_node(call, "LayerNormalization", 3, (const char *[]){call->in[0], weight, call->in[2]}, 2,
+                               attributes);
+    return TARN_OK;
+}
+
 const tarn_op tarn_op_layer_norm = {
     .name = "layer_norm",
     .min_inputs = 1,
@@ -37,7 +58,7 @@ const tarn_op tarn_op_layer_norm = {
     .infer = infer,
     .differentiable = 7,
     .reads = TARN_READS_IN(0) | TARN_READS_IN(1) | TARN_READS_OUT(1),
-    .onnx = "LayerNormalization",
+    .to_onnx = to_onnx,
 };
 
 tarn_tensor *tarn_layer_norm(tarn_tensor *x, tarn_tensor *weight, tarn_tensor *bias, float epsilon)

@@ -9,6 +9,7 @@
  * The residual's gradient is dy itself: the engine hands the buffer on.
  */
 #include "ops/fused.h"
+#include "ops/onnx.h"
 #include "ops/rows.h"
 #include <tarn/ops.h>
 
@@ -38,6 +39,15 @@ static tarn_status infer(tarn_call *call)
     return TARN_OK;
 }
 
+static tarn_status to_onnx(tarn_onnx_call *call)
+{
+    tarn_activation activation = ((const tarn_activation_attrs *)call->attrs)->activation;
+    const char *y = tarn_onnx_linear(call, call->in[0], call->in_shape[0].ndim, call->in[1], call->in[2]);
+    y = tarn_onnx_activation(call, y, activation);
+    call->out = call->in[3] ? tarn_onnx_binary(call, "Add", y, call->in[3]) : y;
+    return TARN_OK;
+}
+
 const tarn_op tarn_op_linear = {
     .name = "linear",
     .min_inputs = 2,
@@ -47,7 +57,7 @@ const tarn_op tarn_op_linear = {
     .differentiable = 0xf,
     .reads = TARN_READS_IN(0) | TARN_READS_IN(1) | TARN_READS_OUT(1),
     .passes_gradient = 4,
-    .onnx = NULL, /* MatMul, Add and the activation */
+    .to_onnx = to_onnx,
 };
 
 tarn_tensor *tarn_linear(tarn_tensor *x, tarn_tensor *weight, tarn_tensor *bias, tarn_tensor *residual,

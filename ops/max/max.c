@@ -2,9 +2,15 @@
  * real_lane_max along the last dimension, element after element by real_max_nan along others. No elements: -infinity.
  * Backward: dy goes to the first element that equals the result (the first NaN when it is NaN). */
 #include "ops/attributes.h"
+#include "ops/onnx.h"
 #include "ops/rows.h"
 #include "ops/shape.h"
 #include <tarn/ops.h>
+
+static tarn_status to_onnx(tarn_onnx_call *call)
+{
+    return tarn_onnx_reduce_rule(call, "ReduceMax");
+}
 
 const tarn_op tarn_op_max = {
     .name = "max",
@@ -14,7 +20,7 @@ const tarn_op tarn_op_max = {
     .infer = tarn_infer_reduce,
     .differentiable = 1,
     .reads = TARN_READS_IN(0) | TARN_READS_OUT(0),
-    .onnx = "ReduceMax",
+    .to_onnx = to_onnx,
 };
 
 tarn_tensor *tarn_max(tarn_tensor *x, int d, bool keep)

@@ -2,6 +2,7 @@
  * Composed of other ops. */
 #include "ops/attributes.h"
 #include "ops/compose.h"
+#include "ops/onnx.h"
 #include "ops/rows.h"
 #include "ops/shape.h"
 
@@ -14,6 +15,11 @@ static tarn_status gradient(tarn_gradient_call *call)
     return TARN_OK;
 }
 
+static tarn_status to_onnx(tarn_onnx_call *call)
+{
+    return tarn_onnx_reduce_rule(call, "ReduceMean");
+}
+
 const tarn_op tarn_op_mean = {
     .name = "mean",
     .min_inputs = 1,
@@ -22,7 +28,7 @@ const tarn_op tarn_op_mean = {
     .infer = tarn_infer_reduce,
     .differentiable = 1,
     .gradient = gradient,
-    .onnx = "ReduceMean",
+    .to_onnx = to_onnx,
 };
 
 tarn_tensor *tarn_mean(tarn_tensor *x, int d, bool keep)

@@ -10,6 +10,7 @@
  * The residual's gradient is dy itself. The op equals two linears with memcmp.
  */
 #include "ops/fused.h"
+#include "ops/onnx.h"
 #include "ops/rows.h"
 #include <tarn/ops.h>
 
@@ -37,6 +38,16 @@ static tarn_status infer(tarn_call *call)
     return TARN_OK;
 }
 
+static tarn_status to_onnx(tarn_onnx_call *call)
+{
+    tarn_activation activation = ((const tarn_activation_attrs *)call->attrs)->activation;
+    int ndim = call->in_shape[0].ndim;
+    const char *up = tarn_onnx_linear(call, call->in[0], ndim, call->in[1], call->in[3]);
+    const char *y = tarn_onnx_linear(call, tarn_onnx_activation(call, up, activation), ndim, call->in[2], call->in[4]);
+    call->out = call->in[5] ? tarn_onnx_binary(call, "Add", y, call->in[5]) : y;
+    return TARN_OK;
+}
+
 const tarn_op tarn_op_mlp_block = {
     .name = "mlp_block",
     .min_inputs = 3,
@@ -46,7 +57,7 @@ const tarn_op tarn_op_mlp_block = {
     .differentiable = 0x3f,
     .reads = TARN_READS_IN(0) | TARN_READS_IN(1) | TARN_READS_IN(2) | TARN_READS_OUT(1),
     .passes_gradient = 6,
-    .onnx = NULL,
+    .to_onnx = to_onnx,
 };
 
 tarn_tensor *tarn_mlp_block(tarn_tensor *x, tarn_tensor *up_weight, tarn_tensor *up_bias, tarn_tensor *down_weight,

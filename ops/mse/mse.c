@@ -21,7 +21,7 @@ const tarn_op tarn_op_mse = {
     .infer = infer,
     .differentiable = 3,
     .reads = TARN_READS_IN(0) | TARN_READS_IN(1),
-    .onnx = NULL,
+    .onnx = NULL, /* a loss */
 };
 
 tarn_tensor *tarn_mse(tarn_tensor *x, tarn_tensor *y)

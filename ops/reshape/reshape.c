@@ -2,6 +2,7 @@
  * with gaps or swapped dimensions is copied first. Backward: dy reshaped back. */
 #include "ops/attributes.h"
 #include "ops/compose.h"
+#include "ops/onnx.h"
 #include "ops/rows.h"
 #include "runtime/autograd/step.h"
 #include "runtime/tensor/view.h"
@@ -46,6 +47,13 @@ static tarn_status gradient(tarn_gradient_call *call)
     return TARN_OK;
 }
 
+static tarn_status to_onnx(tarn_onnx_call *call)
+{
+    const tarn_onnx_shape *x = &call->in_shape[0], *y = &call->out_shape;
+    call->out = tarn_onnx_reshape(call, call->in[0], x->ndim, x->size, y->ndim, y->size);
+    return TARN_OK;
+}
+
 const tarn_op tarn_op_reshape = {
     .name = "reshape",
     .min_inputs = 1,
@@ -55,7 +63,7 @@ const tarn_op tarn_op_reshape = {
     .differentiable = 1,
     .view = true,
     .gradient = gradient,
-    .onnx = "Reshape",
+    .to_onnx = to_onnx,
 };
 
 tarn_tensor *tarn_reshape(tarn_tensor *x, int ndim, const int64_t *shape)

@@ -8,6 +8,7 @@
  *   dweight: each column over the rows in order, w = fma(dy, h, w), in blocks of 4096 rows as in layer_norm.
  */
 #include "ops/fused.h"
+#include "ops/onnx.h"
 #include "ops/rows.h"
 #include <tarn/ops.h>
 
@@ -23,6 +24,18 @@ static tarn_status infer(tarn_call *call)
     return TARN_OK;
 }
 
+/* An operator since opset 23; before, its parts. */
+static tarn_status to_onnx(tarn_onnx_call *call)
+{
+    const char *x = call->in[0];
+    float epsilon = ((const tarn_norm_attrs *)call->attrs)->epsilon;
+    const char *mean = tarn_onnx_reduce(call, "ReduceMean", tarn_onnx_binary(call, "Mul", x, x), -1, true);
+    const char *sum = tarn_onnx_binary(call, "Add", mean, tarn_onnx_number(call, epsilon));
+    call->out = tarn_onnx_binary(call, "Div", x, tarn_onnx_unary(call, "Sqrt", sum));
+    if (call->in[1]) call->out = tarn_onnx_binary(call, "Mul", call->out, call->in[1]);
+    return TARN_OK;
+}
+
 const tarn_op tarn_op_rms_norm = {
     .name = "rms_norm",
     .min_inputs = 1,
@@ -31,7 +44,7 @@ const tarn_op tarn_op_rms_norm = {
     .infer = infer,
     .differentiable = 3,
     .reads = TARN_READS_IN(0) | TARN_READS_IN(1) | TARN_READS_OUT(1),
-    .onnx = "RMSNormalization",
+    .to_onnx = to_onnx,
 };
 
 tarn_tensor *tarn_rms_norm(tarn_tensor *x, tarn_tensor *weight, float epsilon)

@@ -2,6 +2,7 @@
  * ops. */
 #include "ops/attributes.h"
 #include "ops/compose.h"
+#include "ops/onnx.h"
 #include "ops/rows.h"
 #include "ops/shape.h"
 
@@ -12,6 +13,11 @@ static tarn_status gradient(tarn_gradient_call *call)
     return TARN_OK;
 }
 
+static tarn_status to_onnx(tarn_onnx_call *call)
+{
+    return tarn_onnx_reduce_rule(call, "ReduceSum");
+}
+
 const tarn_op tarn_op_sum = {
     .name = "sum",
     .min_inputs = 1,
@@ -20,7 +26,7 @@ const tarn_op tarn_op_sum = {
     .infer = tarn_infer_reduce,
     .differentiable = 1,
     .gradient = gradient,
-    .onnx = "ReduceSum",
+    .to_onnx = to_onnx,
 };
 
 tarn_tensor *tarn_sum(tarn_tensor *x, int d, bool keep)

@@ -1,5 +1,6 @@
 /* sum_all.c - sum_all: the sum of all elements as one row (16 lanes, blocks of 4096). Backward: dx = dy, composed. */
 #include "ops/compose.h"
+#include "ops/onnx.h"
 #include "ops/rows.h"
 #include "ops/shape.h"
 
@@ -16,6 +17,13 @@ static tarn_status gradient(tarn_gradient_call *call)
     return TARN_OK;
 }
 
+static tarn_status to_onnx(tarn_onnx_call *call)
+{
+    tarn_onnx_attribute keep = {"keepdims", TARN_ONNX_INTEGER, .integer = 0};
+    call->out = tarn_onnx_node(call, "ReduceSum", 1, call->in, 1, &keep);
+    return TARN_OK;
+}
+
 const tarn_op tarn_op_sum_all = {
     .name = "sum_all",
     .min_inputs = 1,
@@ -23,7 +31,7 @@ const tarn_op tarn_op_sum_all = {
     .infer = infer,
     .differentiable = 1,
     .gradient = gradient,
-    .onnx = "ReduceSum",
+    .to_onnx = to_onnx,
 };
 
 tarn_tensor *tarn_sum_all(tarn_tensor *x)

@@ -1,5 +1,6 @@
 /* transpose.c - transpose: two dimensions swapped, a view. Backward: the same swap of dy. */
 #include "ops/attributes.h"
+#include "ops/onnx.h"
 #include "ops/rows.h"
 #include "ops/shape.h"
 #include <tarn/ops.h>
@@ -29,6 +30,16 @@ static tarn_status gradient(tarn_gradient_call *call)
     return TARN_OK;
 }
 
+static tarn_status to_onnx(tarn_onnx_call *call)
+{
+    const tarn_transpose_attrs *attrs = call->attrs;
+    int ndim = call->in_shape[0].ndim, d0 = tarn_dimension(attrs->d0, ndim), d1 = tarn_dimension(attrs->d1, ndim);
+    int64_t order[TARN_MAX_DIMS];
+    for (int d = 0; d < ndim; d++) order[d] = d == d0 ? d1 : d == d1 ? d0 : d;
+    call->out = tarn_onnx_permute(call, call->in[0], ndim, order);
+    return TARN_OK;
+}
+
 const tarn_op tarn_op_transpose = {
     .name = "transpose",
     .min_inputs = 1,
@@ -38,7 +49,7 @@ const tarn_op tarn_op_transpose = {
     .differentiable = 1,
     .view = true,
     .gradient = gradient,
-    .onnx = "Transpose",
+    .to_onnx = to_onnx,
 };
 
 tarn_tensor *tarn_transpose(tarn_tensor *x, int d0, int d1)

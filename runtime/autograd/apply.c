@@ -230,6 +230,7 @@ tarn_tensor *tarn_apply(tarn_step *step, const tarn_op *op, int inputs, tarn_ten
     out->wants_gradient = gradient && step->recording;
     if (out->wants_gradient && !record(step, &call, in, out, saved, copies)) goto done;
     result = out;
+    if (step->setup.applied) step->setup.applied(step->setup.user, &call, in, out, step->module ? step->module : "");
 done:
     for (int i = 0; i < TARN_MAX_OPERANDS; i++) {
         tarn_buffer_release(copies[i]);

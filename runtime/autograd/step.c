@@ -109,6 +109,13 @@ tarn_step *tarn_step_current(void)
     return current_step;
 }
 
+const char *tarn_step_enter_module(tarn_step *step, const char *path)
+{
+    const char *outer = step->module;
+    step->module = path;
+    return outer;
+}
+
 bool tarn_step_is_recording(const tarn_step *step)
 {
     return step->recording;

@@ -43,6 +43,11 @@ struct tarn_tensor {
 /* Called as soon as the gradient of a parameter is final on this tape: values [offset, offset + numel). */
 typedef void tarn_gradient_ready(void *user, const tarn_parameter_slot *slot);
 
+/* Called after each op that was applied, when somebody looks on (the export to ONNX): the call as the kernel saw it,
+ * the tensors, the path of the module whose forward function runs, "" outside of any. */
+typedef void tarn_op_applied(void *user, const tarn_call *call, tarn_tensor *const *in, const tarn_tensor *out,
+                             const char *module);
+
 /* How the trainer opens the step of a shard. */
 typedef struct tarn_step_setup {
     tarn_pool *pool; /* of the worker; must outlive the step. NULL: the step makes its own */
@@ -56,6 +61,7 @@ typedef struct tarn_step_setup {
     int parameters;   /* number of trainable parameters (slot->index below it) */
     tarn_gradient_ready *ready;
     void (*poll)(void *user); /* called between the nodes of backward */
+    tarn_op_applied *applied;
     void *user;
 } tarn_step_setup;
 
@@ -73,6 +79,8 @@ void tarn_step_make_current(tarn_step *step);
 tarn_step *tarn_step_current(void);
 /* False in a no_gradient step and while a gradient rule runs. */
 bool tarn_step_is_recording(const tarn_step *step);
+/* Says whose forward function runs from here on; returns what was said before, to be set again behind it. */
+const char *tarn_step_enter_module(tarn_step *step, const char *path);
 /* A leaf over memory that outlives the step: no copy. */
 tarn_tensor *tarn_step_borrow(tarn_step *step, tarn_dtype dtype, int ndim, const int64_t *shape, const void *data);
 /* Records the first error of the step. */

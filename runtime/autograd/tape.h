@@ -22,6 +22,7 @@ struct tarn_step {
     bool recording;
     bool backward_done;
     uint32_t next_stream; /* number of random ops so far */
+    const char *module;   /* path of the module whose forward runs; NULL outside of any */
     tarn_node *newest;
     struct tensor_list {
         struct tensor_list *next;

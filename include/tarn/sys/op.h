@@ -28,6 +28,7 @@ typedef struct tarn_view {
 typedef struct tarn_op tarn_op;
 typedef struct tarn_team tarn_team;
 typedef struct tarn_scratch tarn_scratch;
+typedef struct tarn_onnx_call tarn_onnx_call; /* sys/onnx.h */
 
 /* Where random numbers of a call come from: a pure function of these (Philox), so nothing is stored. */
 typedef struct tarn_random_key {
@@ -96,7 +97,9 @@ struct tarn_op {
     bool view;   /* out[0] shares in[0]'s memory: infer sets out[0].stride and out[0].data too */
     /* The gradient as a composition of other ops: used when no backward kernel is registered for the dtype. */
     tarn_status (*gradient)(tarn_gradient_call *call);
-    const char *onnx; /* the ONNX operator it maps to, or NULL: no direct mapping */
+    /* How it is exported (sys/onnx.h). Both NULL: not at all, as is right for losses. */
+    const char *onnx; /* the ONNX operator that is the op as it stands: the same inputs, no attributes */
+    tarn_status (*to_onnx)(tarn_onnx_call *call); /* else: adds nodes; counts before `onnx` */
 };
 
 /* Formats the message of a failed infer and returns TARN_ERROR_SHAPE. */
