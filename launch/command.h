@@ -12,5 +12,6 @@ int tarn_command_export(int argc, char **argv);
 int tarn_command_checkpoint(int argc, char **argv);
 int tarn_command_report(int argc, char **argv);
 int tarn_command_launch(int argc, char **argv);
+int tarn_command_track(int argc, char **argv);
 
 #endif

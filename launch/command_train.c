@@ -1,6 +1,7 @@
 /* command_train.c - tarn train: a run file, overrides, ranks that agree on everything before the first step. */
 #include "checkpoint/store.h"
 #include "launch/command.h"
+#include "launch/log_model.h"
 #include "launch/plan.h"
 #include "launch/progress.h"
 #include "launch/run.h"
@@ -194,12 +195,13 @@ static tarn_status train(tarn_context *context, tarn_run *run, const arguments *
         printf("resumed at step %lld from %s\n", (long long)begun, run->options.checkpoint_directory);
     fflush(stdout);
     tarn_tracker *tracker = tarn_trainer_tracker(trainer);
-    if (tracker) log_parameters(tracker, run->config);
+    if (tracker && tarn_rank(context) == 0) log_parameters(tracker, run->config);
     if (speaks) tarn_progress_start(&display, begun, tarn_module_is_gpt(run->model), arguments->quiet);
     while (tarn_trainer_next(trainer)) {
         tarn_trainer_run_shards(trainer);
         tarn_optim_step(trainer);
     }
+    tarn_run_log_model(context, run, trainer);
     if (speaks) {
         tarn_progress_end(&display);
         tarn_progress_saved(&display, tarn_trainer_progress(trainer)); /* the last one */

@@ -17,6 +17,7 @@ static const struct {
     {"export", tarn_command_export, "the model of a checkpoint as an ONNX file, or as a model for MLflow"},
     {"checkpoint", tarn_command_checkpoint, "list, show, verify checkpoints; digest of the training state"},
     {"report", tarn_command_report, "a page that shows runs: curves, configuration, restarts, a comparison"},
+    {"track", tarn_command_track, "list and show records of runs, publish spools, move aliases of models"},
     {"launch", tarn_command_launch, "write manifests for SLURM, Kubernetes, MPIJob, Volcano, SageMaker"},
 };
 

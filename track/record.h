@@ -1,15 +1,18 @@
 /* record.h - what a run holds already: keys, values of params and tags, points of metrics. In memory, for the answer to
  * "is this new?". 16 bytes a point.
  *
- * Invariants: 1. points of a metric are ordered by step, one a step; 2. no key is a folder of another key of its kind.
+ * Invariants: 1. points of a key are ordered by step, one a step; 2. no key is a folder of another key of its kind; 3.
+ * a key remembers at most TARN_RECORD_POINTS points, the newest by step; steps up to its floor count as known.
  */
 #ifndef TARN_TRACK_RECORD_H
 #define TARN_TRACK_RECORD_H
 
-#include "track/sink.h"
+#include "track/event.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+
+enum { TARN_RECORD_POINTS = 65536 };
 
 typedef struct tarn_record tarn_record;
 
@@ -22,7 +25,8 @@ typedef struct tarn_record_key {
         int64_t step;
         double value;
     } * points;
-    size_t count, room;
+    size_t first, count, room;    /* points[first], ... */
+    int64_t floor;                /* INT64_MIN: none */
     struct tarn_record_key *next; /* all keys, newest first */
 } tarn_record_key;
 
@@ -41,10 +45,18 @@ tarn_record_key *tarn_record_add(tarn_record *record, tarn_track_kind kind, cons
 /* The key that would have to be a file and a folder at once if `name` were added, or NULL. */
 const tarn_record_key *tarn_record_conflict(tarn_record *record, tarn_track_kind kind, const char *name);
 /* Enters a point unless its step is there already; *before is the value that stands there. Bits decide what is the
- * same. */
+ * same. A step at or below the floor, whose value is forgotten, is the same. */
 tarn_record_answer tarn_record_point(tarn_record_key *key, int64_t step, double value, double *before);
+/* Whether a step is known. */
+bool tarn_record_holds(const tarn_record_key *key, int64_t step);
 /* Takes a point back out (its event could not be queued). */
 void tarn_record_forget(tarn_record_key *key, int64_t step);
+/* Steps up to `step` count as known from now on, unless their points are there. */
+void tarn_record_set_floor(tarn_record_key *key, int64_t step);
+/* A step above all that are known. */
+int64_t tarn_record_next_step(const tarn_record_key *key);
+/* Sets the value of a param or tag; false: out of memory. */
+bool tarn_record_set_value(tarn_record_key *key, const char *value);
 
 /* What is wrong with a key by MLflow's rules, or NULL: at most 250 of letters, digits, _ - . / : and blanks; a path
  * that is relative and in its normal form. */

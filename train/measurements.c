@@ -43,7 +43,7 @@ static void log_one(tarn_trainer *trainer, const char *name, double value)
 {
     char key[64];
     snprintf(key, sizeof key, "system/%s", name);
-    tarn_log_metric(trainer->tracker, key, value, trainer->progress.step);
+    tarn_log_metric(tarn_trainer_record(trainer), key, value, trainer->progress.step);
 }
 
 /* prefix: "" or "rank_3/" */
@@ -78,7 +78,7 @@ void tarn_trainer_log_measurements(tarn_trainer *trainer)
     tarn_split *split = &trainer->split;
     split->before[TARN_PART_REDUCE] = (float)progress->reduce_exposed_seconds;
     split->before[TARN_PART_UPDATE] = (float)progress->update_seconds;
-    if (!trainer->tracker || tarn_rank(trainer->context) != 0) return;
+    if (!tarn_trainer_record(trainer)) return;
     split->steps++;
     split->seconds += progress->step_seconds;
     split->skew += progress->arrival_skew;
@@ -106,5 +106,5 @@ void tarn_trainer_log_saved(tarn_trainer *trainer, int64_t step)
 
 void tarn_trainer_log_evaluation(tarn_trainer *trainer, double seconds)
 {
-    if (trainer->tracker) log_one(trainer, "evaluation_seconds", seconds);
+    log_one(trainer, "evaluation_seconds", seconds);
 }

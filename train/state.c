@@ -201,13 +201,13 @@ tarn_status tarn_trainer_compare_ranks(tarn_trainer *trainer)
              "%strain.steps: %lld\ntrain.eval_every: %lld\ndata.validation_samples: %lld\ncheckpoint: %d\n"
              "checkpoint.shared: %d\ncheckpoint.every: %lld\ncheckpoint.parts: %d\ncheckpoint.best: %s\nfrom_scratch: "
              "%d\nmodel.init_from: "
-             "%d\ntrack: %d\n"
+             "%d\ntrack: %d\ntrack.system_every: %d\n"
              "train.early_stop: %lld\nhealth.nonfinite: %s\n",
              trainer->fingerprint, (long long)o->steps, (long long)o->eval_every,
              (long long)(trainer->validation ? tarn_dataset_length(trainer->validation) : 0),
              o->checkpoint_directory != NULL, !o->checkpoint_unshared, (long long)o->checkpoint_every,
              o->checkpoint_parts, o->best_metric ? o->best_metric : "validation.loss", o->from_scratch,
-             o->init_from != NULL, o->track != NULL, (long long)o->early_stop,
+             o->init_from != NULL, o->track != NULL, o->system_every > 0, (long long)o->early_stop,
              o->nonfinite == TARN_NONFINITE_SKIP ? "skip" : "stop");
     /* A word of its own: that of the trainer is as long as this rank's number of shards says. */
     tarn_control *control = NULL;

@@ -3,6 +3,7 @@
 #include "checkpoint/files.h"
 #include "checkpoint/shared.h"
 #include "runtime/comm/comm.h"
+#include "track/files.h"
 #include "track/tracker.h"
 #include "train/spot/spot.h"
 
@@ -24,6 +25,7 @@ static void resolve(tarn_train_options *options)
     if (options->slow_ratio == 0) options->slow_ratio = 1.5;
     if (!options->validation && options->data) options->validation = tarn_dataset_validation(options->data);
     if (!(options->health_timeout > 0)) options->health_timeout = 60;
+    if (options->system_every == 0) options->system_every = 10;
     tarn_optim_options optim;
     tarn_optim_resolve(&options->optim, &optim);
     options->optim = optim;
@@ -233,7 +235,12 @@ static tarn_status open_records(tarn_trainer *trainer)
         bool planned = !chosen && !resumed && *trainer->run_id;
         if (!chosen && *trainer->run_id) track.run_id = trainer->run_id;
         if (!track.name) track.name = options->run_name;
-        status = tarn_track_open_run(&trainer->tracker, trainer->context, &track, planned);
+        tarn_path spool;
+        if (!track.spool && options->checkpoint_directory &&
+            !tarn_path_make(spool, "%s/spool", options->checkpoint_directory))
+            track.spool = spool;
+        status =
+            tarn_track_open_run(&trainer->tracker, trainer->context, &track, planned, resumed ? trainer->step : -1);
         if (!status && tarn_track_run_id(trainer->tracker))
             snprintf(trainer->run_id, sizeof trainer->run_id, "%s", tarn_track_run_id(trainer->tracker));
         status = tarn_agree(trainer->context, status, "opening the tracking run");
@@ -286,6 +293,7 @@ tarn_status tarn_trainer_create(tarn_trainer **out, tarn_context *context, const
     }
     if (!status) status = open_records(trainer);
     if (!status) status = tarn_trainer_open_skew(trainer);
+    if (!status) status = tarn_trainer_begin_record(trainer);
     if (!status) status = agree_on_stop(trainer);
     tarn_float_environment_leave(environment);
     tarn_progress *progress = &trainer->progress;
@@ -357,6 +365,11 @@ const tarn_progress *tarn_trainer_progress(const tarn_trainer *trainer)
     return &trainer->progress;
 }
 
+tarn_tracker *tarn_trainer_record(const tarn_trainer *trainer)
+{
+    return tarn_rank(trainer->context) == 0 ? trainer->tracker : NULL;
+}
+
 tarn_tracker *tarn_trainer_tracker(tarn_trainer *trainer)
 {
     return trainer->tracker;
@@ -408,6 +421,7 @@ tarn_status tarn_trainer_finish(tarn_trainer *trainer)
     /* Its writer may still be waiting for the record. */
     tarn_checkpoint_store_close(trainer->store);
     trainer->store = NULL;
+    tarn_trainer_end_record(trainer, status);
     if (trainer->tracker)
         tarn_track_close(trainer->tracker, !status ? "FINISHED" : status == TARN_STOPPED ? "KILLED" : "FAILED");
     destroy(trainer);

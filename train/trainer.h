@@ -9,6 +9,7 @@
  *   history.c   the evaluations so far, the best one, early stopping
  *   evaluate.c  mean loss and accuracy over a data set
  *   run_id.c    the tracking run of a run without a checkpoint
+ *   run_record.c  tags, data sets, configuration and log of a run in its record; samples of the hosts
  *   state.c     what a checkpoint holds, saving and loading it
  *   spot/       watching for the notice that a spot machine is taken away
  *
@@ -127,7 +128,11 @@ struct tarn_trainer {
     tarn_checkpoint_entry *history_entries; /* three of them */
     char *entry_names;
     tarn_tracker *tracker;
-    struct tarn_spot *spot; /* NULL: this rank has no part in watching for spot notices */
+    struct tarn_run_log *run_log; /* rank 0, with a tracker */
+    double run_log_sent;          /* when it went to the record, as tarn_seconds; and how long it was */
+    int64_t run_log_bytes;
+    struct tarn_system_sampler *sampler; /* first rank of each host, with a tracker */
+    struct tarn_spot *spot;              /* NULL: this rank has no part in watching for spot notices */
 
     int64_t step;       /* done */
     int64_t taken_step; /* of the newest checkpoint that was begun, or loaded; -1: none */
@@ -180,6 +185,18 @@ void tarn_trainer_plan_run_id(tarn_trainer *trainer);
 /* A checkpoint holds it from now on. */
 void tarn_trainer_forget_planned_run_id(const tarn_trainer *trainer);
 
+/* ---- run_record.c ---- */
+/* After the tracker is open and the hosts are known: tags, data sets, configuration; begins the log and the samples.
+ * Collective. */
+tarn_status tarn_trainer_begin_record(tarn_trainer *trainer);
+/* The number of a rank's host among the hosts, in order of their first ranks; whether the rank is that first one. */
+void tarn_trainer_place_among_hosts(char (*hosts)[TARN_HOST_BYTES], int ranks, int mine, int *node, int *nodes,
+                                    bool *first);
+/* After each step: a line of the log, which goes to the record now and then. */
+void tarn_trainer_go_on_with_record(tarn_trainer *trainer);
+/* Before the tracker is closed. status: of the run. */
+void tarn_trainer_end_record(tarn_trainer *trainer, tarn_status status);
+
 /* ---- update.c ---- */
 /* tarn_optim_step without its checks: also for a step whose data could not be loaded. */
 tarn_status tarn_trainer_end_step(tarn_trainer *trainer);
@@ -198,6 +215,8 @@ void tarn_trainer_close_skew(tarn_trainer *trainer);
 /* Puts this rank's times into the control word / reads those of all ranks out of it. */
 void tarn_trainer_report_times(tarn_trainer *trainer, double arrived);
 void tarn_trainer_read_times(tarn_trainer *trainer);
+/* The tracker on rank 0, NULL elsewhere: for what every rank knows alike, and one records. */
+tarn_tracker *tarn_trainer_record(const tarn_trainer *trainer);
 
 /* ---- measurements.c ---- */
 tarn_status tarn_trainer_open_split(tarn_trainer *trainer);

@@ -37,9 +37,9 @@ static void track(tarn_trainer *trainer)
     } metrics[] = {
         {"train.loss", progress->loss}, {"train.gradient_norm", progress->gradient_norm}, {"train.lr", progress->lr}};
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++)
-        tarn_log_metric(trainer->tracker, metrics[i].key, metrics[i].value, progress->step);
+        tarn_log_metric(tarn_trainer_record(trainer), metrics[i].key, metrics[i].value, progress->step);
     if (trainer->counts.skipped_in_a_row)
-        tarn_log_metric(trainer->tracker, "train.skipped", (double)progress->skipped, progress->step);
+        tarn_log_metric(tarn_trainer_record(trainer), "train.skipped", (double)progress->skipped, progress->step);
     tarn_trainer_log_measurements(trainer);
     trainer->progress.track_seconds = tarn_seconds() - started;
     trainer->split.before[TARN_PART_TRACK] = (float)trainer->progress.track_seconds;
@@ -67,9 +67,10 @@ static tarn_status evaluate_when_due(tarn_trainer *trainer, bool *best)
     double started = tarn_seconds();
     tarn_trainer_log_evaluation(trainer, started - begun);
     if (isfinite(progress->validation_loss))
-        tarn_log_metric(trainer->tracker, "validation.loss", progress->validation_loss, progress->step);
+        tarn_log_metric(tarn_trainer_record(trainer), "validation.loss", progress->validation_loss, progress->step);
     if (isfinite(progress->validation_accuracy))
-        tarn_log_metric(trainer->tracker, "validation.accuracy", progress->validation_accuracy, progress->step);
+        tarn_log_metric(tarn_trainer_record(trainer), "validation.accuracy", progress->validation_accuracy,
+                        progress->step);
     progress->track_seconds += tarn_seconds() - started;
     return TARN_OK;
 }
@@ -161,7 +162,10 @@ tarn_status tarn_trainer_after_update(tarn_trainer *trainer)
     if (status) return status;
     /* Before the checkpoint: what the function does to the user's state belongs to this step. A step whose evaluation
      * was broken off is not over: the function is called when it is. */
-    if (!trainer->counts.evaluation_due) status = call_progress(trainer);
+    if (!trainer->counts.evaluation_due) {
+        tarn_trainer_go_on_with_record(trainer);
+        status = call_progress(trainer);
+    }
     bool due = checkpoint_due(trainer, trainer->step);
     bool final = tarn_trainer_ended(trainer) != TARN_RUN_GOES_ON;
     const bool saves = trainer->store && (best || due || final);

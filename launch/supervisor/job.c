@@ -85,8 +85,8 @@ static bool begins(const char *text, const char *prefix)
 static bool of_an_outer_launch(const char *variable, bool inside_mpi, bool direct)
 {
     static const char *const always[] = {
-        "PMI_",         "OMPI_COMM_WORLD_", "OMPI_UNIVERSE_SIZE=", "TARN_SUPERVISOR=",   "TARN_RUN=",
-        "TARN_LAUNCH=", "TARN_RESTARTED=",  "TARN_HANG_SECONDS=",  "TARN_CLAIM_SECONDS="};
+        "PMI_",         "OMPI_COMM_WORLD_", "OMPI_UNIVERSE_SIZE=", "TARN_SUPERVISOR=",    "TARN_RUN=",
+        "TARN_LAUNCH=", "TARN_RESTARTED=",  "TARN_HANG_SECONDS=",  "TARN_CLAIM_SECONDS=", "TARN_RESTART_REASON="};
     static const char *const inside[] = {"OMPI_MCA_orte_",    "OMPI_MCA_ess", "OMPI_MCA_pmix", "OMPI_FILE_LOCATION=",
                                          "OMPI_NUM_APP_CTX=", "OMPI_ARGV=",   "OMPI_COMMAND="};
     for (size_t i = 0; i < sizeof always / sizeof *always; i++)
@@ -133,6 +133,7 @@ static void make_environment(strings *list, const tarn_run_request *request, con
     if (request->hang > 0) push_pair(list, "TARN_HANG_SECONDS", seconds);
     push_pair(list, "TARN_CLAIM_SECONDS", CLAIM_SECONDS);
     if (setup->restarted) push_pair(list, "TARN_RESTARTED", "1");
+    if (setup->restarted && setup->reason) push_pair(list, "TARN_RESTART_REASON", setup->reason);
     if (direct) return;
     if (!getuid()) {
         /* Open MPI refuses to run as root unless told twice; in containers there is nobody else. */

@@ -136,6 +136,17 @@ void tarn_log(tarn_context *context, tarn_log_level level, const char *format, .
     void *user = context->log_user;
     pthread_mutex_unlock(&context->lock);
     log(user, level, line);
+    pthread_mutex_lock(&context->tee_lock);
+    if (context->tee) context->tee(context->tee_user, level, line);
+    pthread_mutex_unlock(&context->tee_lock);
+}
+
+void tarn_context_tee(tarn_context *context, tarn_log_function *function, void *user)
+{
+    pthread_mutex_lock(&context->tee_lock);
+    context->tee = function;
+    context->tee_user = user;
+    pthread_mutex_unlock(&context->tee_lock);
 }
 
 /* ---- stop requests --------------------------------------------------------------------------------------------------
@@ -257,6 +268,7 @@ tarn_status tarn_context_open(tarn_context **out, int *argc, char ***argv)
     tarn_context *context = calloc(1, sizeof *context);
     if (!context) return TARN_ERROR_MEMORY;
     pthread_mutex_init(&context->lock, NULL);
+    pthread_mutex_init(&context->tee_lock, NULL);
     context->start_seconds = tarn_seconds();
     context->log_level = TARN_LOG_WARN;
     context->log = log_to_stderr;
@@ -356,6 +368,7 @@ int tarn_exit(tarn_context *context)
     tarn_monitor_end(context, code);
     tarn_registry_destroy(context->registry);
     pthread_mutex_destroy(&context->lock);
+    pthread_mutex_destroy(&context->tee_lock);
     free(context);
     return code;
 }

@@ -36,10 +36,16 @@ struct tarn_context {
     tarn_log_level log_level;
     tarn_log_function *log;
     void *log_user;
+    pthread_mutex_t tee_lock; /* held while the tee is called: who takes it away may free what it writes to */
+    tarn_log_function *tee;
+    void *tee_user;
 };
 
 /* tarn_init without the built-in ops, which belong to a higher room (ops/init.c). */
 tarn_status tarn_context_open(tarn_context **context, int *argc, char ***argv);
+/* Every log line also goes to this function, wherever tarn_set_log sends it; NULL ends that, and no call is under way
+ * when it returns. The function must not log. */
+void tarn_context_tee(tarn_context *context, tarn_log_function *function, void *user);
 /* The workers, created on first use; NULL after recording an error. */
 struct tarn_workers *tarn_context_workers(tarn_context *context);
 /* Marks the recorded error as known to all ranks (the control word carried it). */

@@ -11,7 +11,8 @@
  *     version of a name already becomes none a second time.
  *  3. Two processes that make a version of a name at the same moment get two numbers.
  *
- * Functions that write return 0, or -1 with a problem (what, where, the remedy).
+ * Functions that write return 0, or -1 with a problem (what, where, the remedy) and errno: EILSEQ when what was asked
+ * for is wrong by itself, so that trying again is of no use.
  */
 #ifndef TARN_TRACK_FILE_STORE_CATALOG_H
 #define TARN_TRACK_FILE_STORE_CATALOG_H

@@ -9,6 +9,7 @@
 #include "track/files.h"
 #include "track/record.h"
 #include "track/sink.h"
+#include "track/sinks.h"
 
 #include <tarn/track.h>
 
@@ -16,25 +17,23 @@ typedef struct tarn_file_store {
     tarn_sink sink;
     tarn_path root, run; /* absolute */
     tarn_path temporary; /* in the run's folder, for files that are renamed into place */
+    char experiment[32], run_id[33];
+    tarn_record *held; /* what the run holds there: points that come again are passed over */
     struct tarn_metric_file {
         char *lines; /* of the batch at hand */
         size_t used, room;
         int64_t count;
-        const char *key;
+        tarn_record_key *key;
+        int failed; /* errno of the last write */
         bool exists;
-    } * metrics; /* by the id of the key */
+    } * metrics; /* by the id of the key in `held` */
     int metric_room;
     int *touched; /* ids with lines in the batch at hand */
     int touched_count, touched_room;
 } tarn_file_store;
 
-/* Opens a run: goes on with options->run_id where the store has it (status RUNNING again; its keys and points are
- * entered in `record`), else makes one. run_id receives its id, *resumed whether it was there. notice: what deserves a
- * warning, or
- * "". On failure problem says what, where and the remedy. */
-tarn_status tarn_file_store_open(tarn_sink **sink, tarn_record *record, const tarn_track_options *options,
-                                 char run_id[33], bool *resumed, char notice[TARN_SINK_PROBLEM],
-                                 char problem[TARN_SINK_PROBLEM]);
+/* Enters what a run in a file store holds in a record: 1, 0: the store does not hold that run, -1 with errno. */
+int tarn_file_store_recall(const char *root, const char *run_id, tarn_record *record);
 
 /* The experiment of that name: found in the store or made. id: its folder. Safe against another process that makes it
  * at the same time. Returns 0, or -1 with problem. */
@@ -48,8 +47,8 @@ int tarn_run_meta_create(const tarn_file_store *store, const char *experiment, c
 /* Changes status and end (end_ms < 0: null) in meta.yaml, and the name unless it is NULL; the rest stays. */
 int tarn_run_meta_change(const tarn_file_store *store, int status, int64_t end_ms, const char *name);
 
-/* Enters what the run holds in the record; torn lines (from a machine that died) are taken out, and counted. */
-int tarn_file_store_load(tarn_file_store *store, tarn_record *record, int64_t *repaired);
+/* Enters what the run holds in store->held; torn lines (from a machine that died) are taken out, and counted. */
+int tarn_file_store_load(tarn_file_store *store, int64_t *repaired);
 /* The state of metric `id`; NULL when memory ran out. */
 struct tarn_metric_file *tarn_file_store_metric(tarn_file_store *store, int id);
 

@@ -92,10 +92,11 @@ int tarn_file_store_input(const char *run, const tarn_track_event *event, char p
     char dataset[33], input[33];
     if (tarn_path_make(experiment, "%s", run) || tarn_path_make(name, "%s", run)) return -1;
     const char *folder = dirname(experiment), *run_id = basename(name);
-    cJSON *about = cJSON_Parse(event->text);
+    cJSON *about = event->text ? cJSON_Parse(event->text) : NULL;
     char *digest = about ? member_text(about, "digest") : NULL, *context = about ? member_text(about, "context") : NULL;
     int result = -1;
     *problem = '\0';
+    errno = EILSEQ;
     if (!about)
         snprintf(problem, TARN_SINK_PROBLEM, "dataset \"%.100s\": its description is no JSON", event->key);
     else if (!tarn_md5_text(event->key, digest ? digest : "", dataset) || !tarn_md5_text(dataset, run_id, input))
@@ -111,8 +112,10 @@ int tarn_file_store_input(const char *run, const tarn_track_event *event, char p
             snprintf(problem, TARN_SINK_PROBLEM, "dataset \"%.100s\" of run %.300s: %s", event->key, run,
                      strerror(errno));
     }
+    int error = errno;
     free(digest);
     free(context);
     cJSON_Delete(about);
+    errno = error;
     return result;
 }

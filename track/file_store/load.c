@@ -1,4 +1,4 @@
-/* file_load.c - what a run in a file store holds already, for a run that goes on.
+/* load.c - what a run in a file store holds already, for a run that goes on.
  *
  * A machine that lost power may leave a torn or empty last line, which makes MLflow's search of the whole experiment
  * fail: such lines are taken out here.
@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 typedef struct loading {
-    tarn_file_store *store;
+    tarn_file_store *store; /* NULL: only the record is filled, nothing is mended */
+    const char *run;
     tarn_record *record;
     tarn_track_kind kind;
     int64_t repaired;
@@ -65,13 +66,14 @@ static int enter_lines(tarn_record_key *key, char *text, size_t length, size_t *
 static int load_metric(loading *state, const char *path, const char *name, char *text, size_t length)
 {
     tarn_record_key *key = tarn_record_add(state->record, TARN_TRACK_METRIC, name);
-    struct tarn_metric_file *file = key ? tarn_file_store_metric(state->store, key->id) : NULL;
+    struct tarn_metric_file *file = key && state->store ? tarn_file_store_metric(state->store, key->id) : NULL;
     size_t kept;
     int64_t bad;
-    if (!file || enter_lines(key, text, length, &kept, &bad)) {
+    if (!key || (state->store && !file) || enter_lines(key, text, length, &kept, &bad)) {
         errno = ENOMEM;
         return -1;
     }
+    if (!file) return 0;
     file->exists = kept > 0;
     if (kept == length && length) return 0;
     state->repaired += bad ? bad : 1;
@@ -84,7 +86,7 @@ static int load_file(void *user, const char *name)
     tarn_path path;
     size_t length;
     if (tarn_track_key_problem(name)) return 0; /* not a key: a stray file */
-    if (tarn_path_make(path, "%s/%s/%s", state->store->run, folders[state->kind], name)) return -1;
+    if (tarn_path_make(path, "%s/%s/%s", state->run, folders[state->kind], name)) return -1;
     char *text = tarn_document_read_file(path, &length);
     if (!text) return -1;
     int result = 0;
@@ -102,16 +104,32 @@ static int load_file(void *user, const char *name)
     return result;
 }
 
-int tarn_file_store_load(tarn_file_store *store, tarn_record *record, int64_t *repaired)
+static int load(loading *state)
 {
-    loading state = {.store = store, .record = record};
     int result = 0;
     for (int kind = TARN_TRACK_METRIC; kind <= TARN_TRACK_TAG && !result; kind++) {
         tarn_path root;
-        state.kind = (tarn_track_kind)kind;
-        result = tarn_path_make(root, "%s/%s", store->run, folders[kind]);
-        if (!result) result = tarn_files_walk(root, load_file, &state);
+        state->kind = (tarn_track_kind)kind;
+        result = tarn_path_make(root, "%s/%s", state->run, folders[kind]);
+        if (!result) result = tarn_files_walk(root, load_file, state);
     }
+    return result;
+}
+
+int tarn_file_store_load(tarn_file_store *store, int64_t *repaired)
+{
+    loading state = {.store = store, .run = store->run, .record = store->held};
+    int result = load(&state);
     *repaired = state.repaired;
     return result;
+}
+
+int tarn_file_store_recall(const char *root, const char *run_id, tarn_record *record)
+{
+    char experiment[32];
+    tarn_path run;
+    if (!tarn_experiment_of_run(root, run_id, experiment)) return 0;
+    if (tarn_path_make(run, "%s/%s/%s", root, experiment, run_id)) return -1;
+    loading state = {.run = run, .record = record};
+    return load(&state) ? -1 : 1;
 }

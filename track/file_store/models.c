@@ -164,7 +164,7 @@ int tarn_file_store_model(const char *run, const tarn_track_event *event, char p
     if (tarn_path_make(experiment_name, "%s", experiment) || tarn_path_make(root_path, "%s", experiment) ||
         tarn_path_make(run_name, "%s", run))
         return -1;
-    cJSON *about = cJSON_Parse(event->text);
+    cJSON *about = event->text ? cJSON_Parse(event->text) : NULL;
     const cJSON *step = cJSON_GetObjectItemCaseSensitive(about, "step");
     model model = {.id = member(about, "model_id"),
                    .name = event->key,
@@ -175,6 +175,7 @@ int tarn_file_store_model(const char *run, const tarn_track_event *event, char p
                    .step = cJSON_IsNumber(step) ? (int64_t)step->valuedouble : event->step};
     const char *wrong = tarn_model_name_problem(model.name);
     int result = -1;
+    errno = EILSEQ;
     if (!is_model_id(model.id) || wrong)
         snprintf(problem, TARN_SINK_PROBLEM, "model \"%.100s\": %s", model.name,
                  wrong ? wrong : "its id is not m- and 32 hex digits");
@@ -184,6 +185,8 @@ int tarn_file_store_model(const char *run, const tarn_track_event *event, char p
         snprintf(problem, TARN_SINK_PROBLEM, "model \"%.100s\" of run %.300s: %s", model.name, run, strerror(errno));
     else
         result = register_model(dirname(root_path), run, &model, about, problem);
+    int error = errno;
     cJSON_Delete(about);
+    errno = error;
     return result;
 }

@@ -162,6 +162,7 @@ int tarn_registry_add(const char *root, const char *run, const tarn_registry_ent
     const char *wrong = tarn_registry_name_problem(entry->name);
     if (wrong) {
         snprintf(problem, TARN_SINK_PROBLEM, "no model can be registered as \"%.100s\": %s", entry->name, wrong);
+        errno = EILSEQ;
         return -1;
     }
     int result = tarn_path_make(path, "%s/models/%s", root, entry->name);
@@ -195,6 +196,7 @@ int tarn_registry_alias(const char *root, const char *name, const char *alias, i
     if (wrong || wrong_alias) {
         snprintf(problem, TARN_SINK_PROBLEM, "\"%.100s\" can be no %s: %s", wrong ? name : alias,
                  wrong ? "registered model" : "alias", wrong ? wrong : wrong_alias);
+        errno = EILSEQ;
         return -1;
     }
     if (tarn_path_make(path, "%s/models/%s", root, name) ||
@@ -213,6 +215,7 @@ int tarn_registry_alias(const char *root, const char *name, const char *alias, i
         else
             snprintf(problem, TARN_SINK_PROBLEM, "\"%.100s\" in %.200s has no version %lld; its newest is %lld", name,
                      root, (long long)version, (long long)highest);
+        errno = EILSEQ;
         return -1;
     }
     snprintf(text, sizeof text, "%lld", (long long)version);

@@ -1,0 +1,415 @@
+/* test_track_train.c - what `tarn train` records, and `tarn track`: through the program, on one rank and on two, over a
+ * kill; and, with TARN_TEST_PYTHON, as the real MLflow reads it. */
+#include "tests/run_support.h"
+#include "train/system_metrics.h"
+#include "train/trainer.h"
+
+#include <cjson/cJSON.h>
+#include <criterion/criterion.h>
+#include <math.h>
+#include <tarn/tarn.h>
+
+static const char run_file[] = "name: recorded\n"
+                               "seed: 5\n"
+                               "model: {kind: gpt, layers: 1, heads: 2, width: 32, context: 16, dropout: 0.1}\n"
+                               "data: {kind: text, path: text.txt, validation: 0.1}\n"
+                               "train: {batch: 16, steps: 40, eval_every: 10, threads: 1}\n"
+                               "checkpoint: {dir: checkpoints, every: 20}\n"
+                               "track: {system_every: 0.05}\n";
+static char *folder;
+
+static void set_up(void)
+{
+    unsetenv("MLFLOW_TRACKING_URI");
+    unsetenv("MLFLOW_EXPERIMENT_NAME");
+    unsetenv("MLFLOW_RUN_ID");
+    folder = tarn_test_directory();
+    char *text = tarn_test_format("%s/text.txt", folder), *file = tarn_test_format("%s/run.yaml", folder);
+    cr_assert(tarn_test_write_text(text, 300));
+    cr_assert(tarn_test_write(file, run_file, strlen(run_file)));
+    free(text);
+    free(file);
+}
+
+static void tear_down(void)
+{
+    tarn_test_remove(folder);
+    free(folder);
+}
+
+TestSuite(track_train, .init = set_up, .fini = tear_down, .timeout = 900);
+
+static void expect_tarn(const char *environment, int ranks, const char *arguments, int expected, char **output)
+{
+    char *heard = NULL;
+    int code = tarn_test_tarn(folder, environment, ranks, arguments, &heard);
+    cr_assert_eq(code, expected, "tarn %s: %d\n%s", arguments, code, heard);
+    if (output)
+        *output = heard;
+    else
+        free(heard);
+}
+
+/* The output of a shell line in the folder, without its last newline. Freed by the caller. */
+static char *shell(const char *line)
+{
+    char *command = tarn_test_format("cd '%s' && %s", folder, line), *output = NULL;
+    tarn_test_run(command, 60, &output);
+    size_t length = output ? strlen(output) : 0;
+    if (length && output[length - 1] == '\n') output[length - 1] = 0;
+    free(command);
+    return output;
+}
+
+static void expect_shell(const char *line, const char *expected)
+{
+    char *output = shell(line);
+    cr_assert_str_eq(output, expected, "%s\nsays: %s\nexpected: %s", line, output, expected);
+    free(output);
+}
+
+/* What `tarn track show RUN --json` says. */
+static cJSON *show(const char *run)
+{
+    char *arguments = tarn_test_format("track show '%s' --json", run), *text;
+    expect_tarn("", 0, arguments, 0, &text);
+    cJSON *json = cJSON_Parse(text);
+    cr_assert(json, "%s", text);
+    free(arguments);
+    free(text);
+    return json;
+}
+
+static const cJSON *at(const cJSON *object, const char *section, const char *key)
+{
+    const cJSON *found = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(object, section), key);
+    cr_assert(found, "no %s %s", section, key);
+    return found;
+}
+
+static double number(const cJSON *object, const char *key)
+{
+    const cJSON *found = cJSON_GetObjectItemCaseSensitive(object, key);
+    cr_assert(cJSON_IsNumber(found), "no number %s", key);
+    return found->valuedouble;
+}
+
+static void expect_text(const cJSON *object, const char *section, const char *key, const char *expected)
+{
+    const char *text = at(object, section, key)->valuestring;
+    cr_assert_str_eq(text, expected, "%s %s is %s", section, key, text);
+}
+
+static void expect_metric(const cJSON *run, const char *key, double points, double last_step)
+{
+    const cJSON *metric = at(run, "metrics", key);
+    if (points) cr_expect_eq(number(metric, "points"), points, "%s has %g points", key, number(metric, "points"));
+    if (last_step) cr_expect_eq(number(metric, "step"), last_step, "%s ends at %g", key, number(metric, "step"));
+    cr_expect_geq(number(metric, "least"), 0, "%s", key);
+}
+
+Test(track_train, two_ranks_record_what_a_person_looks_for)
+{
+    static const char *const parts[] = {"data", "compute", "reduce", "update", "save", "track"};
+    expect_tarn("", 2, "train run.yaml --quiet", 0, NULL);
+    cJSON *run = show("recorded");
+    expect_metric(run, "train.loss", 40, 40);
+    expect_metric(run, "train.lr", 40, 40);
+    expect_metric(run, "train.gradient_norm", 40, 40);
+    expect_metric(run, "validation.loss", 4, 40);
+    expect_metric(run, "system/step_seconds", 4, 40);
+    expect_metric(run, "system/samples_per_second", 4, 40);
+    expect_metric(run, "system/tokens_per_second", 4, 40);
+    expect_metric(run, "system/arrival_skew_seconds", 4, 40);
+    expect_metric(run, "system/evaluation_seconds", 4, 40);
+    expect_metric(run, "system/checkpoint_seconds", 0, 40);
+    double step = number(at(run, "metrics", "system/step_seconds"), "last"), sum = 0;
+    for (int rank = 0; rank < 2; rank++)
+        for (int part = 0; part < 6; part++) {
+            char key[64];
+            snprintf(key, sizeof key, "system/rank_%d/%s_seconds", rank, parts[part]);
+            expect_metric(run, key, 4, 40);
+            if (rank == 0 && part < 4) sum += number(at(run, "metrics", key), "last");
+        }
+    /* The parts are of the step: no more than it, and a good part of it. reduce and update lag by a step. */
+    cr_expect(sum > 0.2 * step && sum < 1.5 * step, "parts %g of a step of %g", sum, step);
+    double samples = number(at(run, "metrics", "system/samples_per_second"), "last"),
+           tokens = number(at(run, "metrics", "system/tokens_per_second"), "last");
+    cr_expect(fabs(tokens / samples - 16) < 1e-6, "%g tokens and %g samples a second", tokens, samples);
+
+    static const char *const sampled[] = {"cpu_utilization_percentage",     "system_memory_usage_megabytes",
+                                          "system_memory_usage_percentage", "disk_usage_percentage",
+                                          "disk_usage_megabytes",           "disk_available_megabytes",
+                                          "network_receive_megabytes",      "network_transmit_megabytes"};
+    for (size_t i = 0; i < sizeof sampled / sizeof *sampled; i++) {
+        char key[96];
+        snprintf(key, sizeof key, "system/%s", sampled[i]);
+        expect_metric(run, key, 0, 0);
+        if (strstr(key, "percentage")) cr_expect_leq(number(at(run, "metrics", key), "greatest"), 100, "%s", key);
+    }
+    expect_text(run, "tags", "tarn.version", TARN_VERSION_STRING);
+    expect_text(run, "tags", "tarn.ranks", "2");
+    expect_text(run, "tags", "mlflow.source.type", "LOCAL");
+    cr_expect(strstr(at(run, "tags", "tarn.starts")->valuestring, ":0:2"));
+    expect_text(run, "params", "train.steps", "40");
+    expect_text(run, "params", "model.dropout", "0.1");
+    const cJSON *datasets = cJSON_GetObjectItem(run, "datasets");
+    cr_assert_eq(cJSON_GetArraySize(datasets), 2);
+    cJSON_Delete(run);
+    /* The digest is that of the file. */
+    expect_shell(
+        "d=$(sha256sum text.txt | cut -c1-32); grep -l \"digest: \\\"$d\\\"\" mlruns/*/datasets/*/meta.yaml | wc -l",
+        "2");
+    expect_shell("grep -h ^name mlruns/*/datasets/*/meta.yaml | sort",
+                 "name: \"text.txt\"\nname: \"text.txt (validation part)\"");
+    expect_shell("grep -c '^train:' mlruns/*/*/artifacts/config/run.yaml", "1");
+    expect_shell("grep -c 'tarn .* begins at step 0 of 40, on 2 ranks\\|ends after step 40: finished\\|step 40 of 40: "
+                 "loss' mlruns/*/*/artifacts/log/train.log",
+                 "3");
+}
+
+Test(track_train, tracking_changes_no_bits)
+{
+    expect_tarn("", 0, "train run.yaml --quiet checkpoint.dir=with", 0, NULL);
+    expect_tarn("", 0, "train run.yaml --quiet checkpoint.dir=without track.store=null", 0, NULL);
+    char *with = tarn_test_digest(folder, "with"), *without = tarn_test_digest(folder, "without");
+    cr_assert_eq(strlen(with), 64);
+    cr_assert_str_eq(with, without);
+    expect_shell("ls -d mlruns/*/*/metrics | wc -l; ls without | grep -c 'spool\\|train.log'", "1\n0");
+    free(with);
+    free(without);
+}
+
+Test(track_train, a_killed_run_goes_on_in_the_same_record)
+{
+    /* Killed behind the checkpoint of step 20, as hard as it gets. */
+    char *line = tarn_test_format(
+        "cd '%s' && { TARN_TEST=1 %s train run.yaml --quiet train.steps=4000 train.eval_every=10 & } && pid=$! && "
+        "until ls checkpoints/ckpt-000000000020.h5 >/dev/null 2>&1; do sleep 0.02; done; kill -9 $pid; wait $pid; true",
+        folder, TARN_PROGRAM);
+    cr_assert_eq(tarn_test_run(line, 240, NULL), 0);
+    free(line);
+    char *count = shell("n=$(wc -l < $(ls mlruns/*/*/metrics/train.loss)); echo $((n / 10 * 10 + 40))");
+    char *arguments = tarn_test_format("train run.yaml --quiet train.steps=%s", count);
+    expect_tarn("TARN_RESTART_REASON='rank 0 was ended by signal 9'", 0, arguments, 0, NULL);
+    expect_shell("ls -d mlruns/*/*/metrics | wc -l", "1");
+    /* Each step once, and none missing; samples of the host, too, whose numbers go on. */
+    line =
+        tarn_test_format("f=$(ls mlruns/*/*/metrics/train.loss); cut -d' ' -f3 $f | sort -n | uniq | wc -l; wc -l <$f; "
+                         "tail -n1 $f | cut -d' ' -f3");
+    char *said = shell(line), *expected = tarn_test_format("%s\n%s\n%s", count, count, count);
+    cr_expect_str_eq(said, expected, "%s, not %s", said, expected);
+    expect_shell("for f in $(find mlruns/*/*/metrics -type f); do cut -d' ' -f3 $f | sort | uniq -d; done | wc -l",
+                 "0");
+    expect_shell("f=$(ls mlruns/*/*/metrics/system/cpu_utilization_percentage); [ $(tail -n1 $f | cut -d' ' -f3) = "
+                 "$(($(wc -l <$f) - 1)) ] && echo counted",
+                 "counted");
+    cJSON *run = show("recorded");
+    const char *starts = at(run, "tags", "tarn.starts")->valuestring;
+    long long first_ms, second_ms, resumed;
+    cr_assert_eq(sscanf(starts, "%lld:0:1 %lld:%lld:1", &first_ms, &second_ms, &resumed), 3, "%s", starts);
+    cr_expect(first_ms < second_ms && resumed >= 20 && resumed % 20 == 0, "%s", starts);
+    expect_text(run, "tags", "tarn.restart_reason", "rank 0 was ended by signal 9");
+    cJSON_Delete(run);
+    expect_shell("grep -c 'begins at step' mlruns/*/*/artifacts/log/train.log", "2");
+    free(said);
+    free(expected);
+    free(line);
+    free(arguments);
+    free(count);
+}
+
+Test(track_train, keys_stand_above_the_environment)
+{
+    static const char base[] = "train run.yaml --quiet train.steps=2 train.eval_every=0 checkpoint.dir=%s %s";
+    static const struct {
+        const char *environment, *keys, *where;
+    } cases[] = {{"", "", "mlruns/0"},
+                 {"MLFLOW_TRACKING_URI=elsewhere", "", "elsewhere/0"},
+                 {"MLFLOW_TRACKING_URI=file:$PWD/as-file", "", "as-file/0"},
+                 {"MLFLOW_TRACKING_URI=not-here", "track.store=by-key", "by-key/0"},
+                 {"MLFLOW_EXPERIMENT_NAME=from-environment", "track.store=named", "named/*"},
+                 {"MLFLOW_EXPERIMENT_NAME=from-environment", "track.store=keyed track.experiment=from-key", "keyed/*"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *directory = tarn_test_format("c%zu", i), *arguments = tarn_test_format(base, directory, cases[i].keys),
+             *line = tarn_test_format("ls %s/*/metrics/train.loss | wc -l", cases[i].where);
+        expect_tarn(cases[i].environment, 0, arguments, 0, NULL);
+        expect_shell(line, "1");
+        free(directory);
+        free(arguments);
+        free(line);
+    }
+    expect_shell("ls -d not-here 2>/dev/null; grep -h ^name named/*/meta.yaml keyed/*/meta.yaml | sort",
+                 "name: \"from-environment\"\nname: \"from-key\"");
+    static const char id[] = "0123456789abcdef0123456789abcdef", other[] = "fedcba9876543210fedcba9876543210";
+    char *environment = tarn_test_format("MLFLOW_RUN_ID=%s", id),
+         *arguments = tarn_test_format(base, "ids", "track.store=ids-store");
+    expect_tarn(environment, 0, arguments, 0, NULL);
+    expect_shell("ls ids-store/0 | grep 0123456789abcdef", id);
+    free(arguments);
+    char *key = tarn_test_format("track.store=ids-store track.run_id=%s", other);
+    arguments = tarn_test_format(base, "ids2", key);
+    expect_tarn(environment, 0, arguments, 0, NULL);
+    expect_shell("ls ids-store/0 | grep fedcba", other);
+    free(arguments);
+    free(key);
+    free(environment);
+    expect_tarn("", 0, "train run.yaml --quiet track.run_id=nonsense", 2, NULL);
+}
+
+Test(track_train, commands)
+{
+    char *output;
+    expect_tarn("", 0, "train run.yaml --quiet train.steps=7", 0, NULL);
+    expect_tarn(
+        "", 0,
+        "train run.yaml --quiet train.steps=5 checkpoint.dir=two 'track.experiment=with blank' name='\xc3\xa4 run'", 0,
+        NULL);
+    expect_tarn("", 0, "track ls", 0, &output);
+    cr_expect(strstr(output, "recorded") && strstr(output, "with blank") && strstr(output, "FINISHED"), "%s", output);
+    cr_expect(strstr(output, "       7  ") && strstr(output, "       5  "), "%s", output);
+    free(output);
+    expect_tarn("", 0, "track ls mlruns --json", 0, &output);
+    cJSON *list = cJSON_Parse(output);
+    cr_assert_eq(cJSON_GetArraySize(list), 2, "%s", output);
+    const cJSON *newest = cJSON_GetArrayItem(list, 0);
+    cr_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(newest, "name")), "\xc3\xa4 run");
+    cr_assert_eq(number(newest, "step"), 5);
+    cr_assert(isfinite(number(newest, "loss")));
+    cJSON_Delete(list);
+    free(output);
+    expect_tarn("", 0, "track show recorded", 0, &output);
+    cr_expect(strstr(output, "status      FINISHED") && strstr(output, "config/run.yaml") &&
+                  strstr(output, "train.gradient_norm") && strstr(output, "training    text.txt"),
+              "%s", output);
+    free(output);
+    expect_tarn("", 0, "track ui", 0, &output);
+    cr_expect(strstr(output, "2 runs in the file store") &&
+                  strstr(output, "MLFLOW_ALLOW_FILE_STORE=true mlflow server") &&
+                  strstr(output, "mlflow migrate-filestore --source /") && strstr(output, " --target sqlite:////"),
+              "%s", output);
+    free(output);
+    expect_tarn("MLFLOW_TRACKING_URI=https://mlflow.example.org/", 0, "track ui", 0, &output);
+    cr_expect(strstr(output, "https://mlflow.example.org/#/experiments"), "%s", output);
+    free(output);
+
+    static const struct {
+        const char *arguments, *says;
+    } wrong[] = {{"track", "usage: tarn track ACTION"},
+                 {"track lst", "there is no action \"lst\"; did you mean ls?"},
+                 {"track shwo recorded", "did you mean show?"},
+                 {"track show", "something is missing: tarn track show RUN"},
+                 {"track ls a b", "\"b\" is one word too many"},
+                 {"track ls --jason", "there is no option --jason; did you mean --json?"},
+                 {"track push --store", "--store needs a value"},
+                 {"track push x --wait soon", "--wait soon: expected seconds"},
+                 {"track show recordad", "recordad"},
+                 {"track ls nowhere", "there is no file store \"nowhere\""},
+                 {"track push checkpoints", "is no spool and holds none"},
+                 {"track ui sqlite:///x.db", "sqlite"},
+                 {"track alias shakespeare champion one", "\"one\" is no version"},
+                 {"track alias shakespeare latest 1", "MLflow keeps \"latest\""},
+                 {"track alias shakespeare champion 1", "has no registered model \"shakespeare\""}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        expect_tarn("", 0, wrong[i].arguments, 2, &output);
+        cr_expect(strstr(output, wrong[i].says), "tarn %s: %s", wrong[i].arguments, output);
+        free(output);
+    }
+    expect_tarn("", 0, "track --help", 0, &output);
+    cr_expect(strstr(output, "tarn track push runs/shakespeare/spool"), "%s", output);
+    free(output);
+}
+
+Test(track_train, a_spool_is_pushed_to_another_store)
+{
+    char *output;
+    expect_tarn("", 0, "train run.yaml --quiet train.steps=12 track.spool=spools", 0, NULL);
+    expect_tarn("", 0, "track ls spools", 0, &output);
+    cr_expect(strstr(output, "recorded") && strstr(output, "      12  "), "%s", output);
+    free(output);
+    expect_tarn("", 0, "track push spools --store later", 0, &output);
+    cr_expect(strstr(output, ": published, "), "%s", output);
+    free(output);
+    expect_tarn("", 0, "track push spools --store later", 0, &output);
+    cr_expect(strstr(output, "everything was published already"), "%s", output);
+    free(output);
+    expect_shell("a=$(echo mlruns/0/*/metrics) && b=$(echo later/0/*/metrics) && diff -r $a $b && diff -r $a/../params "
+                 "$b/../params && diff -r $a/../artifacts $b/../artifacts && echo same",
+                 "same");
+}
+
+/* ---- samples of a host ----------------------------------------------------------------------------------------------
+ */
+
+Test(track_train, the_kernels_counters)
+{
+    tarn_system_counters counters = {0};
+    cr_assert(tarn_system_parse_stat("cpu  100 10 50 800 40 0 5 3 7 1\ncpu0 1 1 1 1\n", &counters));
+    cr_expect_eq(counters.total, 1008);
+    cr_expect_eq(counters.busy, 168);
+    cr_expect_not(tarn_system_parse_stat("intr 5", &counters));
+    cr_assert(
+        tarn_system_parse_memory("MemTotal:       1000 kB\nMemFree: 100 kB\nMemAvailable:    400 kB\n", &counters));
+    cr_expect_eq(counters.memory, 1024000);
+    cr_expect_eq(counters.memory_used, 614400);
+    cr_expect_not(tarn_system_parse_memory("MemTotal: 1000 kB\n", &counters));
+    cr_assert(tarn_system_parse_network("Inter-|   Receive                    |  Transmit\n"
+                                        " face |bytes    packets errs drop fifo frame compressed multicast|bytes\n"
+                                        "    lo: 100 1 0 0 0 0 0 0 100 1 0 0 0 0 0 0\n"
+                                        "eth0:123456789012 1 0 0 0 0 0 0 25 1 0 0 0 0 0 0\n",
+                                        &counters));
+    cr_expect_eq(counters.received, 123456789112.0);
+    cr_expect_eq(counters.transmitted, 125);
+    cr_expect_not(tarn_system_parse_network("", &counters));
+}
+
+Test(track_train, hosts_are_numbered_by_their_first_ranks)
+{
+    char hosts[5][TARN_HOST_BYTES] = {"b", "b", "a", "b", "c"};
+    static const int expected[5][2] = {{0, 1}, {0, 0}, {1, 1}, {0, 0}, {2, 1}};
+    for (int rank = 0; rank < 5; rank++) {
+        int node, nodes;
+        bool first;
+        tarn_trainer_place_among_hosts(hosts, 5, rank, &node, &nodes, &first);
+        cr_expect(node == expected[rank][0] && first == expected[rank][1] && nodes == 3, "rank %d: node %d, first %d",
+                  rank, node, first);
+    }
+}
+
+/* ---- the real MLflow ------------------------------------------------------------------------------------------------
+ */
+
+Test(track_train, mlflow_reads_and_moves_it)
+{
+    const char *python = getenv("TARN_TEST_PYTHON");
+    if (!python || !*python) cr_skip_test("TARN_TEST_PYTHON names no Python (scripts/test makes one with mlflow)");
+    char *check = tarn_test_format("'%s' -c 'import mlflow, sqlalchemy'", python), *output;
+    if (tarn_test_run(check, TARN_TEST_SECONDS, NULL)) cr_skip_test("no mlflow with its database");
+    free(check);
+    expect_tarn("", 2, "train run.yaml --quiet", 0, NULL);
+    char *id = shell("basename $(dirname $(ls -d mlruns/0/*/metrics))"),
+         *line = tarn_test_format("'%s' '%s/tests/python/read_mlflow.py' mlruns %s", python, TARN_SOURCE_DIR, id),
+         *command = tarn_test_format("cd '%s' && %s 2>/dev/null", folder, line);
+    cr_assert_eq(tarn_test_run(command, 300, &output), 0, "%s", output);
+    cJSON *run = cJSON_Parse(strchr(output, '{'));
+    cr_assert(run, "%s", output);
+    cr_expect_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(run, "run_name")), "recorded");
+    cr_expect_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(run, "status")), "FINISHED");
+    cr_expect_eq(cJSON_GetArraySize(at(run, "steps", "train.loss")), 40);
+    cr_expect_eq(cJSON_GetArraySize(at(run, "steps", "system/rank_1/compute_seconds")), 4);
+    const cJSON *training = at(run, "datasets", "text.txt");
+    expect_text(training, "tags", "mlflow.data.context", "training");
+    const char *schema = cJSON_GetStringValue(cJSON_GetObjectItem(training, "schema"));
+    cr_expect(strstr(schema, "mlflow_tensorspec"), "%s", schema);
+    cJSON_Delete(run);
+    free(command);
+    free(line);
+    free(output);
+    command = tarn_test_format("cd '%s' && '%s' '%s/tests/python/migrate_mlflow.py' mlruns mlflow.db", folder, python,
+                               TARN_SOURCE_DIR);
+    cr_assert_eq(tarn_test_run(command, 300, &output), 0, "%s", output);
+    cr_expect(strstr(output, "same: 1 runs"), "%s", output);
+    free(command);
+    free(output);
+    free(id);
+}

@@ -1,0 +1,26 @@
+/* sinks.h - the table of sinks: where events can go. */
+#ifndef TARN_TRACK_SINKS_H
+#define TARN_TRACK_SINKS_H
+
+#include "track/files.h"
+#include "track/sink.h"
+
+typedef struct tarn_sink_row {
+    const char *name;  /* of the sink, and of its folders in a spool */
+    long option;       /* offset in tarn_track_options of the text that names its destination; -1: none, one a run */
+    bool on_this_host; /* its destination lies on a disk that may forget with the power what it has taken: after a
+                          restart of the host it is offered everything again */
+    tarn_sink_open *open;
+} tarn_sink_row;
+
+extern const tarn_sink_row tarn_sink_table[];
+extern const int tarn_sink_count;
+
+tarn_sink_open tarn_file_store_sink_open;
+
+/* Makes the folder of a sink's state below the spool: sinks/<name>-<hash of its destination>, so that another
+ * destination begins with nothing acknowledged. options: with the store as tarn_track_resolve gave it. 0, or -1. */
+int tarn_sink_state_folder(tarn_path out, const char *spool, const tarn_sink_row *row,
+                           const tarn_track_options *options);
+
+#endif

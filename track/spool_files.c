@@ -1,0 +1,88 @@
+/* spool_files.c - files of a run in its spool: a copy of each artifact and of each model's folder, so that what is
+ * published later is what was there when it was logged. */
+#include "track/spool.h"
+#include "runtime/base/write.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The bytes of an open file from its beginning. -1: reading failed; -2: writing did. */
+static int copy_bytes(int from, int to)
+{
+    off_t at = 0;
+    ssize_t got;
+    /* Where the file system can share blocks this costs nothing. */
+    while ((got = copy_file_range(from, &at, to, NULL, 1 << 30, 0)) > 0) {
+    }
+    if (!got && at) return 0;
+    if (got < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)) return -2;
+    if (ftruncate(to, 0) || lseek(to, 0, SEEK_SET) < 0) return -2;
+    char *buffer = malloc(1 << 18);
+    if (!buffer) return -2;
+    int result = 0;
+    for (at = 0; !result;) {
+        got = pread(from, buffer, 1 << 18, at);
+        if (got < 0 && errno == EINTR) continue;
+        if (!got) break;
+        if (got < 0)
+            result = -1;
+        else if (!tarn_write_all(to, buffer, (size_t)got))
+            result = -2;
+        at += got;
+    }
+    int error = errno;
+    free(buffer);
+    errno = error;
+    return result;
+}
+
+static tarn_spool_copied copy_file(const struct tarn_queued_file *file, const char *path)
+{
+    int from = file->file >= 0 ? file->file : open(file->path, O_RDONLY | O_CLOEXEC);
+    if (from < 0) return TARN_SPOOL_SOURCE_GONE;
+    tarn_spool_copied result = TARN_SPOOL_NO_ROOM;
+    int error = 0, to = tarn_path_make_parents(path) ? -1 : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (to >= 0) {
+        int copied = copy_bytes(from, to);
+        result = !copied && !fsync(to) ? TARN_SPOOL_COPIED : copied == -1 ? TARN_SPOOL_SOURCE_GONE : TARN_SPOOL_NO_ROOM;
+        error = errno;
+        if (close(to) && result == TARN_SPOOL_COPIED) result = TARN_SPOOL_NO_ROOM, error = errno;
+    } else
+        error = errno;
+    if (file->file < 0) close(from);
+    errno = error;
+    return result;
+}
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
+{
+    (void)info, (void)kind, (void)place;
+    return remove(path);
+}
+
+tarn_spool_copied tarn_spool_copy(const tarn_spool_writer *writer, const tarn_queued_files *files, const char *name,
+                                  bool folder, tarn_path relative)
+{
+    tarn_path path;
+    const char *base = strrchr(name, '/');
+    base = base ? base + 1 : name;
+    tarn_spool_copied result = TARN_SPOOL_NO_ROOM;
+    if (tarn_path_make(relative, "files/%s%lld-%.200s", writer->prefix, (long long)writer->next, base)) return result;
+    for (int i = 0; i < files->count; i++) {
+        const struct tarn_queued_file *file = &files->list[i];
+        result = TARN_SPOOL_NO_ROOM;
+        if (!tarn_path_make(path, "%s/%s%s%s", writer->folder, relative, folder ? "/" : "", folder ? file->name : ""))
+            result = copy_file(file, path);
+        if (result == TARN_SPOOL_COPIED) continue;
+        int error = errno;
+        if (!tarn_path_make(path, "%s/%s", writer->folder, relative)) nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        errno = error;
+        return result;
+    }
+    return files->count ? TARN_SPOOL_COPIED : TARN_SPOOL_SOURCE_GONE;
+}

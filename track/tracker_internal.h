@@ -1,0 +1,76 @@
+/* tracker_internal.h - a tracker from inside: what its files (tracker.c, log.c, writer.c, inbox.c) share.
+ *
+ * Invariants: 1. the lock is held for moments only, never over a call of the operating system that may wait; 2. the
+ * user's log function is called by threads that call the API, never by a thread of our own: those leave lines with
+ * tarn_tracker_tell, which the next call says.
+ */
+#ifndef TARN_TRACK_TRACKER_INTERNAL_H
+#define TARN_TRACK_TRACKER_INTERNAL_H
+
+#include "track/address.h"
+#include "track/drain.h"
+#include "track/queue.h"
+#include "track/record.h"
+#include "track/spool.h"
+#include "track/tracker.h"
+
+#include <pthread.h>
+
+enum { TARN_TRACKER_LINES = 16, TARN_TRACKER_SINKS = 8, TARN_TRACKER_BATCH = 4096 };
+
+struct tarn_inbox;
+
+struct tarn_tracker {
+    tarn_context *context;
+    tarn_track_resolved to;
+    bool holds; /* this process writes the spool and drains it; others write to the inbox of the one that does */
+    char run_id[33];
+    char token[33];   /* of this launch, the same on all its ranks */
+    tarn_path folder; /* of the run's spool */
+    tarn_drain *drains[TARN_TRACKER_SINKS];
+    int drain_count;
+    pthread_t writer;
+    bool writing;             /* the writer was started */
+    tarn_queued_event *batch; /* the writer's: TARN_TRACKER_BATCH events */
+    tarn_spool_writer spool;  /* the writer's, as the inbox */
+    struct tarn_inbox *inbox; /* of the holder; NULL elsewhere */
+    int64_t corrupt;          /* bad lines met when the spool was opened */
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t wake;  /* for the writer */
+    pthread_cond_t moved; /* from the writer */
+    tarn_record *record;
+    tarn_queue queue;
+    int64_t durable;  /* events of the queue (counted as queue.added) that are on the disk, or lost */
+    int64_t shown;    /* number of the last event that drains may read */
+    int64_t attempts; /* that failed, of the writer */
+    bool hurry, closing, failing;
+    bool awaiting;   /* closing waits for other ranks */
+    int ranks_ended; /* of this launch, that have handed in all they will */
+    int64_t lost;    /* events that never came to the spool, dropped ones of the queue apart */
+    int64_t broken;
+    int64_t thinned; /* points taken out of the spool unpublished */
+    bool told_failing, told_full, told_lost;
+    char *lines[TARN_TRACKER_LINES]; /* to be said */
+    int line_count;
+};
+
+/* Unlocks, and says what the threads left to be said. */
+void tarn_tracker_unlock(tarn_tracker *tracker);
+/* Leaves a warning to be said by the next call. The lock is taken. */
+void tarn_tracker_tell(void *tracker, const char *line);
+/* The same with the lock held. */
+void tarn_tracker_tell_locked(tarn_tracker *tracker, const char *format, ...) TARN_PRINTF(2, 3);
+
+/* Enters an event of another rank or process: what it repeats stays out, and what is wrong with it becomes a line to
+ * be told. Lock held. file: in the spool, relative to it. */
+void tarn_tracker_take_in(tarn_tracker *tracker, const tarn_track_event *event);
+/* Queues as it is. Lock held. */
+bool tarn_tracker_push(tarn_tracker *tracker, tarn_queued_event *event);
+/* Enters an event of the spool in the record of a run that goes on. False: out of memory. */
+bool tarn_tracker_recall(tarn_record *record, const tarn_track_event *event);
+
+/* The thread that takes from the queue. */
+void *tarn_tracker_write(void *tracker);
+
+#endif

@@ -1,0 +1,221 @@
+/* writer.c - the thread that takes from the queue: copies files, appends to the spool, syncs, wakes the drains.
+ *
+ * Invariants
+ *  1. Drains are shown what is durable only: what a destination has is in the spool, also after a loss of power, so
+ * that a run that goes on from there knows it.
+ *  2. When the disk refuses nothing is thrown away: what was taken waits as it is, the queue behind it fills up to its
+ *     bound, and it is tried again every second; one line says so, one that it works again.
+ *  3. An event whose file cannot be read any more is lost and counted; the others go on.
+ */
+#include "track/inbox.h"
+#include "track/tracker_internal.h"
+#include "runtime/base/context.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* The writer lets events gather this long, so that it wakes a few times a second however short a step is. */
+#define GATHER_SECONDS 0.25
+#define RETRY_SECONDS  1.0
+/* How often it looks for what other ranks, and other processes, hand in. */
+#define RANKS_SECONDS  0.25
+#define OTHERS_SECONDS 1.0
+#define AWAIT_SECONDS  0.01
+
+typedef struct writing {
+    tarn_tracker *tracker;
+    tarn_queued_event *batch;
+    size_t at, count;
+    int64_t taken; /* events of the queue up to the end of the batch */
+    double synced_at, looked_at;
+    bool looked_last;
+} writing;
+
+static void wait_until(tarn_tracker *tracker, double until)
+{
+    struct timespec time = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - (double)(time_t)until) * 1e9)};
+    pthread_cond_timedwait(&tracker->wake, &tracker->lock, &time);
+}
+
+static double look_every(const tarn_tracker *tracker)
+{
+    if (tracker->awaiting) return AWAIT_SECONDS;
+    return tarn_ranks(tracker->context) > 1 ? RANKS_SECONDS : OTHERS_SECONDS;
+}
+
+/* Waits for events, then a little for more of them, and takes them. False: closing, and nothing is left. Lock held. */
+static bool gather(writing *state)
+{
+    tarn_tracker *tracker = state->tracker;
+    while (!tracker->queue.count && !tracker->closing) {
+        double look_at = state->looked_at + look_every(tracker);
+        if (!tracker->inbox)
+            pthread_cond_wait(&tracker->wake, &tracker->lock);
+        else if (tarn_seconds() < look_at)
+            wait_until(tracker, look_at);
+        else
+            return true;
+    }
+    if (!tracker->queue.count) return !tracker->closing;
+    double until = tarn_seconds() + GATHER_SECONDS;
+    while (!tracker->closing && !tracker->hurry && !tracker->awaiting && tarn_seconds() < until)
+        wait_until(tracker, until);
+    state->at = 0;
+    state->count = tarn_queue_take(&tracker->queue, state->batch, TARN_TRACKER_BATCH);
+    state->taken = tracker->queue.added - (int64_t)tracker->queue.count;
+    for (size_t i = 0; i < state->count; i++)
+        for (int j = 0; state->batch[i].files && j < state->batch[i].files->count; j++)
+            tracker->queue.open_files -= state->batch[i].files->list[j].file >= 0;
+    if (!tracker->queue.count) tracker->hurry = false;
+    return true;
+}
+
+static void lose(tarn_tracker *tracker, const char *what, const char *why)
+{
+    pthread_mutex_lock(&tracker->lock);
+    tracker->lost++;
+    if (!tracker->told_lost)
+        tarn_tracker_tell_locked(tracker, "cannot record %s: %s; training goes on, what is lost is counted", what, why);
+    tracker->told_lost = true;
+    pthread_mutex_unlock(&tracker->lock);
+}
+
+/* Prints one event, its files copied. -1 with errno: the disk refuses. */
+static int print_event(writing *state, const tarn_queued_event *from)
+{
+    tarn_tracker *tracker = state->tracker;
+    tarn_path relative;
+    tarn_track_event event = {.kind = from->kind,
+                              .key = from->key,
+                              .text = from->text,
+                              .file = from->stored,
+                              .value = from->value,
+                              .step = from->step,
+                              .time_ms = from->time_ms};
+    if (from->files) {
+        switch (tarn_spool_copy(&tracker->spool, from->files, from->key, from->kind == TARN_TRACK_MODEL, relative)) {
+        case TARN_SPOOL_SOURCE_GONE:
+            lose(tracker, from->key, strerror(errno));
+            return 0;
+        case TARN_SPOOL_NO_ROOM:
+            return -1;
+        default:
+            event.file = relative;
+        }
+    }
+    if (tarn_spool_add(&tracker->spool, &event) < 0) lose(tracker, from->key ? from->key : "an event", "out of memory");
+    return 0;
+}
+
+/* Brings the batch to the disk. -1 with errno: what is left waits. */
+static int write_batch(writing *state)
+{
+    tarn_tracker *tracker = state->tracker;
+    while (state->at < state->count) {
+        if (print_event(state, &state->batch[state->at])) return -1;
+        tarn_queued_event_free(&state->batch[state->at++]);
+    }
+    return tarn_spool_flush(&tracker->spool);
+}
+
+static void show(writing *state)
+{
+    tarn_tracker *tracker = state->tracker;
+    int64_t last = tracker->spool.next - 1;
+    pthread_mutex_lock(&tracker->lock);
+    tracker->durable = state->taken;
+    tracker->shown = last;
+    if (tracker->failing) tarn_tracker_tell_locked(tracker, "the spool %s can be written again", tracker->folder);
+    tracker->failing = false;
+    pthread_cond_broadcast(&tracker->moved);
+    pthread_mutex_unlock(&tracker->lock);
+    for (int i = 0; i < tracker->drain_count; i++) tarn_drain_show(tracker->drains[i], last);
+}
+
+/* The disk refused: waits a little before the next try. False: closing, it was the last one. Lock held. */
+static bool wait_for_disk(tarn_tracker *tracker, int error)
+{
+    if (!tracker->failing)
+        tarn_tracker_tell_locked(tracker,
+                                 "cannot write the spool %s: %s; training goes on, events wait in memory: see to its "
+                                 "space and its rights",
+                                 tracker->folder, strerror(error));
+    tracker->failing = true;
+    tracker->attempts++;
+    tracker->hurry = false;
+    pthread_cond_broadcast(&tracker->moved);
+    if (tracker->closing) return false;
+    double until = tarn_seconds() + RETRY_SECONDS;
+    while (!tracker->closing && !tracker->hurry && tarn_seconds() < until) wait_until(tracker, until);
+    return true;
+}
+
+/* Closing, and the disk still refuses: counts what never came to it. */
+static void give_up(writing *state)
+{
+    tarn_tracker *tracker = state->tracker;
+    int64_t lost = (int64_t)(state->count - state->at);
+    for (size_t i = 0; i < tracker->spool.text.used; i++) lost += tracker->spool.text.data[i] == '\n';
+    for (; state->at < state->count; state->at++) tarn_queued_event_free(&state->batch[state->at]);
+    pthread_mutex_lock(&tracker->lock);
+    tracker->lost += lost + (int64_t)tracker->queue.count;
+    tracker->durable = tracker->queue.added;
+    pthread_cond_broadcast(&tracker->moved);
+    pthread_mutex_unlock(&tracker->lock);
+}
+
+/* Looks into the inbox when it is time to, and once more at the end. */
+static void look(writing *state)
+{
+    tarn_tracker *tracker = state->tracker;
+    if (!tracker->inbox) return;
+    pthread_mutex_lock(&tracker->lock);
+    bool due = tarn_seconds() >= state->looked_at + look_every(tracker), last = tracker->closing && !state->looked_last;
+    state->looked_last = tracker->closing;
+    pthread_mutex_unlock(&tracker->lock);
+    if (!due && !last) return;
+    tarn_inbox_look(tracker->inbox, tracker);
+    state->looked_at = tarn_seconds();
+}
+
+/* One round: false when all is written and the tracker closes. */
+static bool go_round(writing *state)
+{
+    tarn_tracker *tracker = state->tracker;
+    bool waits = state->at < state->count || tracker->spool.text.used; /* the disk refused it */
+    if (!waits) look(state);
+    pthread_mutex_lock(&tracker->lock);
+    bool goes_on = waits || gather(state);
+    bool more = tracker->queue.count > 0, nothing = tracker->durable == state->taken;
+    pthread_mutex_unlock(&tracker->lock);
+    if (!goes_on) return false;
+    if (nothing && state->at == state->count && !tracker->spool.text.used) return true; /* time to look */
+    int result = write_batch(state);
+    bool sync = !more || tarn_seconds() > state->synced_at + GATHER_SECONDS;
+    if (!result && sync) result = tarn_spool_sync(&tracker->spool);
+    if (!result) {
+        if (sync) {
+            show(state);
+            state->synced_at = tarn_seconds();
+        }
+        return true;
+    }
+    int error = errno;
+    pthread_mutex_lock(&tracker->lock);
+    goes_on = wait_for_disk(tracker, error);
+    pthread_mutex_unlock(&tracker->lock);
+    if (!goes_on) give_up(state);
+    return goes_on;
+}
+
+void *tarn_tracker_write(void *user)
+{
+    writing state = {.tracker = user};
+    state.batch = ((tarn_tracker *)user)->batch;
+    while (go_round(&state)) {
+    }
+    return NULL;
+}
