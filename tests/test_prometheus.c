@@ -61,6 +61,11 @@ static tarn_track_event metric(const char *key, double value, int64_t step)
         .kind = TARN_TRACK_METRIC, .key = key, .value = value, .step = step, .time_ms = 1700000000000 + step};
 }
 
+static tarn_track_event begin(int64_t time_ms)
+{
+    return (tarn_track_event){.kind = TARN_TRACK_BEGIN, .text = "{\"ranks\":4}", .time_ms = time_ms};
+}
+
 static void give(tarn_sink *sink, tarn_track_event event)
 {
     tarn_sink_report report;
@@ -339,6 +344,11 @@ Test(prometheus, taking_events_twice_changes_nothing)
     for (int i = 0; i < SOME; i++) tarn_prometheus_table_take(table, &some_events[i]);
     char *thrice = text_of(table);
     cr_expect_str_eq(once, thrice);
+    const tarn_track_event older[] = {metric("train.loss", 99, 1), metric("train.skipped", 1, 1), begin(1600000000000)};
+    for (int i = 0; i < 3; i++) tarn_prometheus_table_take(table, &older[i]);
+    free(thrice);
+    thrice = text_of(table);
+    cr_expect_str_eq(once, thrice, "what is older changes nothing");
     free(once);
     free(thrice);
     tarn_prometheus_table_destroy(table);
@@ -718,11 +728,6 @@ Test(prometheus, the_file_is_whole_at_every_moment_and_ends_with_the_last_values
     closedir(directory);
     cr_expect_eq(files, 2, "nothing is left beside the file and the counters");
     free(path);
-}
-
-static tarn_track_event begin(int64_t time_ms)
-{
-    return (tarn_track_event){.kind = TARN_TRACK_BEGIN, .text = "{\"ranks\":2}", .time_ms = time_ms};
 }
 
 Test(prometheus, counters_go_on_in_the_next_process)
