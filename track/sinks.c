@@ -10,6 +10,7 @@
 
 static const tarn_sink_row table[] = {
     {"files", offsetof(tarn_track_options, store), true, tarn_file_store_sink_open},
+    {"prometheus", -1, true, tarn_prometheus_sink_open}, /* metrics_listen, metrics_file, or both */
 };
 
 const tarn_sink_row *tarn_sink_rows = table;
