@@ -216,7 +216,7 @@ Test(prometheus, keys_become_names_labels_and_base_units)
         cr_expect_str_eq(name.name, rows[i].name, "%s: %s", rows[i].key, name.name);
         cr_expect_str_eq(name.part ? name.part : "-", rows[i].part ? rows[i].part : "-", "%s", rows[i].key);
         cr_expect_str_eq(name.part_value, rows[i].part_value, "%s", rows[i].key);
-        cr_expect_eq(name.scale, rows[i].scale, "%s: %g", rows[i].key, name.scale);
+        cr_expect_eq(name.times / name.over, rows[i].scale, "%s", rows[i].key);
         cr_expect_eq(name.whole, rows[i].whole, "%s", rows[i].key);
     }
 }
@@ -290,7 +290,7 @@ static const tarn_track_event some_events[] = {
     {.kind = TARN_TRACK_METRIC, .key = "system/rank_10/compute_seconds", .value = 3, .step = 2},
     {.kind = TARN_TRACK_METRIC, .key = "system/rank_9/compute_seconds", .value = 4, .step = 2},
     {.kind = TARN_TRACK_METRIC, .key = "system/system_memory_usage_megabytes", .value = 1.5, .step = 2},
-    {.kind = TARN_TRACK_METRIC, .key = "system/node_1/cpu_utilization_percentage", .value = 50, .step = 2},
+    {.kind = TARN_TRACK_METRIC, .key = "system/node_1/cpu_utilization_percentage", .value = 24.3, .step = 2},
     {.kind = TARN_TRACK_METRIC, .key = "train.skipped", .value = 3, .step = 2, .time_ms = 1700000002500},
     {.kind = TARN_TRACK_METRIC, .key = "big.megabytes", .value = 1e308, .step = 2, .time_ms = 1700000002500},
     {.kind = TARN_TRACK_TAG, .key = "nonfinite.train.accuracy", .text = "nan at step 2", .time_ms = 1700000002500},
@@ -307,7 +307,7 @@ Test(prometheus, the_text_has_the_newest_value_of_each_metric)
     cr_expect_eq(value_of(text, "tarn_rank_compute_seconds", "rank=\"9\""), 4);
     cr_expect(strstr(text, "rank=\"9\"") < strstr(text, "rank=\"10\""), "ranks are in their order");
     cr_expect_eq(value_of(text, "tarn_system_memory_usage_bytes", NULL), 1.5e6);
-    cr_expect_eq(value_of(text, "tarn_node_cpu_utilization_ratio", "node=\"1\""), 0.5);
+    cr_expect_eq(value_of(text, "tarn_node_cpu_utilization_ratio", "node=\"1\""), 0.243);
     cr_expect_eq(value_of(text, "tarn_steps_total", NULL), 2);
     cr_expect_eq(value_of(text, "tarn_last_step_timestamp_seconds", NULL), 1700000002.5);
     cr_expect_eq(value_of(text, "tarn_begin_timestamp_seconds", NULL), 1700000000);
@@ -646,6 +646,10 @@ Test(prometheus, a_taken_port_is_a_warning_and_served_once_it_is_free)
         tarn_prometheus_sink_address(second, later);
     }
     cr_expect_str_eq(later, address);
+    tarn_track_event event = metric("train.loss", 3, 4);
+    tarn_sink_report report;
+    second->write(second, &event, 1, &report);
+    cr_expect(strstr(report.problem, "metrics.listen") && strstr(report.problem, address), "%s", report.problem);
     char *text = get(address, "/metrics", NULL);
     cr_expect_eq(value_of(text, "tarn_train_loss", NULL), 3, "%s", text);
     free(text);
