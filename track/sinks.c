@@ -10,6 +10,9 @@
 
 const tarn_sink_row tarn_sink_table[] = {
     {"files", offsetof(tarn_track_options, store), true, tarn_file_store_sink_open},
+    {"mlflow", offsetof(tarn_track_options, store), false, tarn_mlflow_sink_open},
+    {"tensorboard", offsetof(tarn_track_options, tensorboard), true, tarn_tensorboard_sink_open},
+    {"prometheus", -1, false, tarn_prometheus_sink_open},
 };
 
 const int tarn_sink_count = sizeof tarn_sink_table / sizeof *tarn_sink_table;
