@@ -66,6 +66,11 @@ tarn_record_key *tarn_record_add(tarn_record *record, tarn_track_kind kind, cons
     return record->keys = key;
 }
 
+tarn_record_key *tarn_record_keys(tarn_record *record)
+{
+    return record->keys;
+}
+
 const tarn_record_key *tarn_record_conflict(tarn_record *record, tarn_track_kind kind, const char *name)
 {
     size_t length = strlen(name);

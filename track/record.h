@@ -42,6 +42,8 @@ void tarn_record_destroy(tarn_record *record);
 tarn_record_key *tarn_record_find(tarn_record *record, tarn_track_kind kind, const char *name);
 /* Adds a key that is not there; NULL when memory ran out. */
 tarn_record_key *tarn_record_add(tarn_record *record, tarn_track_kind kind, const char *name);
+/* All keys, through their `next`; NULL when there is none. */
+tarn_record_key *tarn_record_keys(tarn_record *record);
 /* The key that would have to be a file and a folder at once if `name` were added, or NULL. */
 const tarn_record_key *tarn_record_conflict(tarn_record *record, tarn_track_kind kind, const char *name);
 /* Enters a point unless its step is there already; *before is the value that stands there. Bits decide what is the

@@ -13,14 +13,20 @@ typedef struct tarn_sink_row {
     tarn_sink_open *open;
 } tarn_sink_row;
 
-extern const tarn_sink_row tarn_sink_table[];
-extern const int tarn_sink_count;
+/* The table in use; tests put one of their own here. */
+extern const tarn_sink_row *tarn_sink_rows;
+extern int tarn_sink_row_count;
 
 tarn_sink_open tarn_file_store_sink_open, tarn_mlflow_sink_open, tarn_tensorboard_sink_open, tarn_prometheus_sink_open;
 
+/* Whether the options name a destination of that kind. options, here and below: with the store as tarn_track_resolve
+ * gave it. */
+bool tarn_sink_is_asked(const tarn_sink_row *row, const tarn_track_options *options);
 /* Makes the folder of a sink's state below the spool: sinks/<name>-<hash of its destination>, so that another
- * destination begins with nothing acknowledged. options: with the store as tarn_track_resolve gave it. 0, or -1. */
+ * destination begins with nothing acknowledged. 0, or -1 with errno. */
 int tarn_sink_state_folder(tarn_path out, const char *spool, const tarn_sink_row *row,
                            const tarn_track_options *options);
+/* Writes the destination into that folder, for people. */
+int tarn_sink_name_destination(const char *state, const tarn_sink_row *row, const tarn_track_options *options);
 
 #endif

@@ -90,6 +90,9 @@ typedef struct tarn_spool_writer {
     int64_t size, synced; /* bytes of it: written, and known to be on the disk */
     int64_t next;         /* number of the next event */
     int64_t segment_bytes;
+    int64_t bytes;        /* of all segments */
+    int64_t emptied;      /* segments below it hold no points that every sink has */
+    int64_t thinned;      /* the segment that was thinned last */
     char inbox[80];       /* "", or the file of the inbox that takes the place of segments */
     char prefix[84];      /* of the names in files/: "" but for an inbox */
     tarn_spool_text text; /* printed, not yet written */
@@ -99,6 +102,11 @@ typedef enum tarn_spool_opened { TARN_SPOOL_OPENED, TARN_SPOOL_HELD, TARN_SPOOL_
 
 /* Makes the folder and takes its lock. HELD: another process has it. FAILED: errno. limit: bytes of all segments. */
 tarn_spool_opened tarn_spool_open_writer(tarn_spool_writer *writer, const char *folder, int64_t limit);
+/* Makes room when the segments are beyond the limit; acknowledged: number of the last event that every sink has (0 when
+ * there is no sink). Returns how many points went that some sink has not. */
+int64_t tarn_spool_thin(tarn_spool_writer *writer, int64_t limit, int64_t acknowledged);
+/* The bytes of all segments. */
+int64_t tarn_spool_bytes(const char *folder);
 /* Prints an event behind those that wait; its number, or -1: out of memory. */
 int64_t tarn_spool_add(tarn_spool_writer *writer, const tarn_track_event *event);
 /* Writes what waits; -1 with errno: all of it still waits, and a part that was written is taken back. */
@@ -125,7 +133,9 @@ typedef struct tarn_spool_pushed {
 
 /* Hands the events of a spool (the folder of one run) to the sinks that the options name and that have not got them
  * yet; experiment and name come from the spool unless the options have them. Waits for each sink as long as it makes
- * progress, and options->flush_timeout seconds more. TARN_ERROR_STATE: a process is writing that spool. */
+ * progress, and options->flush_timeout seconds more. TARN_ERROR_STATE: a process is writing that spool; TARN_ERROR_IO:
+ * a sink is behind still (report->behind), or the spool cannot be read; TARN_ERROR_ARGUMENT: it is none.
+ * report->problem says more. */
 tarn_status tarn_spool_push(const char *folder, const tarn_track_options *options, tarn_spool_pushed *report);
 
 #endif

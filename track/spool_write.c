@@ -92,6 +92,7 @@ tarn_spool_opened tarn_spool_open_writer(tarn_spool_writer *writer, const char *
     if (writer->segment_bytes < SEGMENT_LEAST) writer->segment_bytes = SEGMENT_LEAST;
     if (writer->segment_bytes > SEGMENT_MOST) writer->segment_bytes = SEGMENT_MOST;
     writer->next = first_number(writer->folder);
+    writer->bytes = tarn_spool_bytes(writer->folder);
     return TARN_SPOOL_OPENED;
 }
 
@@ -159,6 +160,7 @@ int tarn_spool_flush(tarn_spool_writer *writer)
         return -1;
     }
     writer->size += (int64_t)writer->text.used;
+    writer->bytes += (int64_t)writer->text.used;
     writer->text.used = 0;
     return 0;
 }

@@ -12,7 +12,6 @@
 #include "track/environment.h"
 #include "track/file_store/file_store.h"
 #include "track/inbox.h"
-#include "track/sinks.h"
 #include "track/tracker_internal.h"
 #include "runtime/base/context.h"
 #include "runtime/comm/agree.h"
@@ -21,7 +20,6 @@
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,71 +70,6 @@ void tarn_tracker_unlock(tarn_tracker *tracker)
 /* ---- opening
  * ---------------------------------------------------------------------------------------------------------- */
 
-static void free_tracker(tarn_tracker *tracker)
-{
-    for (int i = 0; i < tracker->drain_count; i++) tarn_drain_stop(tracker->drains[i]);
-    for (int i = 0; i < tracker->line_count; i++) free(tracker->lines[i]);
-    tarn_spool_close_writer(&tracker->spool);
-    tarn_inbox_destroy(tracker->inbox);
-    tarn_record_destroy(tracker->record);
-    tarn_queue_destroy(&tracker->queue);
-    free(tracker->batch);
-    pthread_cond_destroy(&tracker->wake);
-    pthread_cond_destroy(&tracker->moved);
-    pthread_mutex_destroy(&tracker->lock);
-    free(tracker);
-}
-
-static tarn_tracker *make_tracker(tarn_context *context)
-{
-    tarn_tracker *tracker = calloc(1, sizeof *tracker);
-    if (!tracker) return NULL;
-    tracker->context = context;
-    tracker->spool.lock = tracker->spool.file = -1;
-    pthread_condattr_t clock;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&tracker->wake, &clock);
-    pthread_cond_init(&tracker->moved, &clock);
-    pthread_condattr_destroy(&clock);
-    pthread_mutex_init(&tracker->lock, NULL);
-    tracker->record = tarn_record_create();
-    tracker->batch = malloc(TARN_TRACKER_BATCH * sizeof *tracker->batch);
-    if (tarn_queue_create(&tracker->queue) && tracker->record && tracker->batch) return tracker;
-    free_tracker(tracker);
-    return NULL;
-}
-
-/* Enters what the spool holds in the record. *events: whether it holds any. */
-static tarn_status recall(tarn_tracker *tracker, bool *events)
-{
-    char problem[TARN_SINK_PROBLEM];
-    tarn_track_event event;
-    *events = false;
-    tarn_spool_reader *reader = tarn_spool_open_reader(tracker->folder, problem);
-    if (!reader) return tarn_fail(tracker->context, TARN_ERROR_IO, TARN_HERE, "%s", problem);
-    tarn_spool_read_all(reader);
-    tarn_spool_read_whole(reader);
-    bool remembered = true;
-    while (remembered && tarn_spool_read(reader, &event, 1)) {
-        *events = true;
-        remembered = tarn_tracker_recall(tracker->record, &event);
-    }
-    bool failed = tarn_spool_failed(reader);
-    int error = errno;
-    tracker->corrupt = tarn_spool_corrupt(reader);
-    tarn_spool_close_reader(reader);
-    if (!remembered || failed)
-        return tarn_fail(tracker->context, remembered ? TARN_ERROR_IO : TARN_ERROR_MEMORY, TARN_HERE,
-                         "cannot read the spool %s: %s", tracker->folder,
-                         remembered ? strerror(error) : "out of memory");
-    if (tracker->corrupt)
-        tarn_log(tracker->context, TARN_LOG_WARN,
-                 "tracking: %lld damaged lines in the spool %s are passed over; the rest is kept",
-                 (long long)tracker->corrupt, tracker->folder);
-    return TARN_OK;
-}
-
 /* This process is not the one that holds the spool: what it logs goes to a file of the inbox. */
 static tarn_status open_inbox(tarn_tracker *tracker, const char *kind, int64_t number)
 {
@@ -148,7 +81,22 @@ static tarn_status open_inbox(tarn_tracker *tracker, const char *kind, int64_t n
                      tracker->folder, strerror(errno));
 }
 
-/* *events: whether it holds any. */
+/* Enters what the spool holds in the record. *events: whether it holds any. */
+static tarn_status recall(tarn_tracker *tracker, bool *events)
+{
+    char problem[TARN_SINK_PROBLEM];
+    if (!tracker->inbox)
+        return tarn_fail(tracker->context, TARN_ERROR_MEMORY, TARN_HERE,
+                         "out of memory while opening the record of the run");
+    tarn_status status = tarn_tracker_recall_spool(tracker, events, problem);
+    if (status) return tarn_fail(tracker->context, status, TARN_HERE, "%s", problem);
+    if (tracker->corrupt)
+        tarn_log(tracker->context, TARN_LOG_WARN,
+                 "tracking: %lld damaged lines in the spool %s are passed over; the rest is kept",
+                 (long long)tracker->corrupt, tracker->folder);
+    return TARN_OK;
+}
+
 static tarn_status open_spool(tarn_tracker *tracker, bool *events)
 {
     if (tarn_path_make(tracker->folder, "%s/%s", tracker->to.spool, tracker->run_id))
@@ -159,9 +107,7 @@ static tarn_status open_spool(tarn_tracker *tracker, bool *events)
         tracker->holds = true;
         snprintf(tracker->folder, sizeof tracker->folder, "%s", tracker->spool.folder);
         tracker->inbox = tarn_inbox_create(tracker->folder);
-        if (tracker->inbox) return recall(tracker, events);
-        return tarn_fail(tracker->context, TARN_ERROR_MEMORY, TARN_HERE,
-                         "out of memory while opening the record of the run");
+        return recall(tracker, events);
     case TARN_SPOOL_HELD:
         tarn_log(tracker->context, TARN_LOG_WARN,
                  "tracking: another process writes the spool %s: what this one logs is handed to it", tracker->folder);
@@ -171,58 +117,6 @@ static tarn_status open_spool(tarn_tracker *tracker, bool *events)
                          "cannot write the spool %s: %s; choose a directory that can be written with track.spool",
                          tracker->folder, strerror(errno));
     }
-}
-
-static tarn_status open_sinks(tarn_tracker *tracker, bool events, bool planned)
-{
-    tarn_context *context = tracker->context;
-    for (int i = 0; i < tarn_sink_count; i++) {
-        const tarn_sink_row *row = &tarn_sink_table[i];
-        char notice[TARN_SINK_PROBLEM] = "", problem[TARN_SINK_PROBLEM] = "";
-        tarn_path state;
-        tarn_sink *sink = NULL;
-        if (tarn_sink_state_folder(state, tracker->folder, row, &tracker->to.options))
-            return tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "cannot make a folder in the spool %s: %s",
-                             tracker->folder, strerror(errno));
-        tarn_sink_run run = {.run_id = tracker->run_id,
-                             .experiment = tracker->to.options.experiment,
-                             .name = tracker->to.options.name,
-                             .state = state,
-                             .resumed = events};
-        tarn_status status = row->open(&sink, &tracker->to.options, &run, notice, problem);
-        if (status) return tarn_fail(context, status, TARN_HERE, "%s", problem);
-        if (*notice && (events || !planned)) tarn_log(context, TARN_LOG_WARN, "tracking: %s", notice);
-        if (!sink) continue;
-        tarn_drain *drain =
-            tarn_drain_start(sink, tracker->folder, state, row->on_this_host, tarn_tracker_tell, tracker);
-        if (!drain)
-            return tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "cannot start the thread that publishes the record: %s",
-                             strerror(errno));
-        tracker->drains[tracker->drain_count++] = drain;
-    }
-    return TARN_OK;
-}
-
-static tarn_status start_writer(tarn_tracker *tracker)
-{
-    sigset_t before;
-    tarn_block_signals(&before);
-    int error = pthread_create(&tracker->writer, NULL, tarn_tracker_write, tracker);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    tracker->writing = !error;
-    if (!error) return TARN_OK;
-    return tarn_fail(tracker->context, TARN_ERROR_IO, TARN_HERE, "cannot start the thread that writes the record: %s",
-                     strerror(error));
-}
-
-static void end_writer(tarn_tracker *tracker)
-{
-    pthread_mutex_lock(&tracker->lock);
-    tracker->closing = true;
-    pthread_cond_signal(&tracker->wake);
-    pthread_mutex_unlock(&tracker->lock);
-    if (tracker->writing) pthread_join(tracker->writer, NULL);
-    tracker->writing = false;
 }
 
 /* ---- the first events
@@ -295,8 +189,10 @@ static tarn_status open_holder(tarn_tracker *tracker, bool planned, int64_t resu
                              strerror(errno));
         found = result > 0;
     }
-    status = open_sinks(tracker, events, planned);
-    return status ? status : log_begin(tracker, events || found, resumed_step);
+    char problem[TARN_SINK_PROBLEM];
+    status = tarn_tracker_open_sinks(tracker, events, events || !planned, problem);
+    if (status) return tarn_fail(tracker->context, status, TARN_HERE, "%s", problem);
+    return log_begin(tracker, events || found, resumed_step);
 }
 
 /* The file that shows other ranks whether they see the spool of rank 0. */
@@ -349,7 +245,7 @@ tarn_status tarn_track_open_run(tarn_tracker **out, tarn_context *context, const
     char problem[TARN_SINK_PROBLEM];
     *out = NULL;
     if (!options) options = &defaults;
-    tarn_tracker *tracker = make_tracker(context);
+    tarn_tracker *tracker = tarn_tracker_create(context);
     if (!tracker)
         return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "out of memory while opening the record of the run");
     tarn_status status = tarn_track_resolve(&tracker->to, options, planned, problem);
@@ -360,11 +256,12 @@ tarn_status tarn_track_open_run(tarn_tracker **out, tarn_context *context, const
     bool several = tarn_ranks(context) > 1;
     if (several) status = tarn_agree(context, status, "opening the tracking run");
     if (!status && several) status = join_ranks(tracker);
-    if (!status) status = start_writer(tracker);
+    if (!status && (status = tarn_tracker_start_writer(tracker)))
+        tarn_fail(context, status, TARN_HERE, "cannot start the thread that writes the record: %s", strerror(errno));
     if (several) status = tarn_agree(context, status, "joining the tracking run");
     if (status) {
-        end_writer(tracker);
-        free_tracker(tracker);
+        tarn_tracker_end_writer(tracker);
+        tarn_tracker_free(tracker);
         return status;
     }
     *out = tracker;
@@ -525,12 +422,12 @@ tarn_status tarn_track_close(tarn_tracker *tracker, const char *status)
     pthread_mutex_lock(&tracker->lock);
     if (end.text) tarn_tracker_push(tracker, &end);
     tarn_tracker_unlock(tracker);
-    end_writer(tracker);
+    tarn_tracker_end_writer(tracker);
     end_drains(tracker, until);
     pthread_mutex_lock(&tracker->lock);
     tarn_tracker_unlock(tracker); /* for its lines */
     tell_counts(tracker);
-    free_tracker(tracker);
+    tarn_tracker_free(tracker);
     if (known) return TARN_OK;
     return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
                      "status \"%.50s\" of a run: expected FINISHED, FAILED or KILLED", status ? status : "(null)");

@@ -23,6 +23,7 @@ struct tarn_inbox;
 struct tarn_tracker {
     tarn_context *context;
     tarn_track_resolved to;
+    char *name; /* of the run, where the options point at one of our own; NULL otherwise */
     bool holds; /* this process writes the spool and drains it; others write to the inbox of the one that does */
     char run_id[33];
     char token[33];   /* of this launch, the same on all its ranks */
@@ -69,6 +70,19 @@ void tarn_tracker_take_in(tarn_tracker *tracker, const tarn_track_event *event);
 bool tarn_tracker_push(tarn_tracker *tracker, tarn_queued_event *event);
 /* Enters an event of the spool in the record of a run that goes on. False: out of memory. */
 bool tarn_tracker_recall(tarn_record *record, const tarn_track_event *event);
+
+/* The parts, in the order of their making. NULL: out of memory. */
+tarn_tracker *tarn_tracker_create(tarn_context *context);
+/* Ends drains, too; the writer must have ended. */
+void tarn_tracker_free(tarn_tracker *tracker);
+/* Enters what the spool holds in the record. *events: whether it holds any. */
+tarn_status tarn_tracker_recall_spool(tarn_tracker *tracker, bool *events, char problem[TARN_SINK_PROBLEM]);
+/* Opens the sinks that tracker->to asks for and starts their drains. tells: their notices go to the log. */
+tarn_status tarn_tracker_open_sinks(tarn_tracker *tracker, bool resumed, bool tells, char problem[TARN_SINK_PROBLEM]);
+/* On failure errno says why. */
+tarn_status tarn_tracker_start_writer(tarn_tracker *tracker);
+/* What is queued, and what lies in the inbox, is written; then the thread ends. */
+void tarn_tracker_end_writer(tarn_tracker *tracker);
 
 /* The thread that takes from the queue. */
 void *tarn_tracker_write(void *tracker);

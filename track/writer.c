@@ -43,7 +43,7 @@ static void wait_until(tarn_tracker *tracker, double until)
 static double look_every(const tarn_tracker *tracker)
 {
     if (tracker->awaiting) return AWAIT_SECONDS;
-    return tarn_ranks(tracker->context) > 1 ? RANKS_SECONDS : OTHERS_SECONDS;
+    return tracker->context && tarn_ranks(tracker->context) > 1 ? RANKS_SECONDS : OTHERS_SECONDS;
 }
 
 /* Waits for events, then a little for more of them, and takes them. False: closing, and nothing is left. Lock held. */
@@ -135,6 +135,32 @@ static void show(writing *state)
     for (int i = 0; i < tracker->drain_count; i++) tarn_drain_show(tracker->drains[i], last);
 }
 
+/* Keeps the spool below its limit. */
+static void make_room(tarn_tracker *tracker)
+{
+    int64_t limit = tracker->to.options.spool_limit, acknowledged = INT64_MAX;
+    if (!tracker->holds || tracker->spool.bytes <= limit) return;
+    const char *behind = "no destination";
+    for (int i = 0; i < tracker->drain_count; i++) {
+        tarn_drain_state state;
+        tarn_drain_get(tracker->drains[i], &state);
+        if (state.acknowledged >= acknowledged) continue;
+        acknowledged = state.acknowledged;
+        behind = tarn_drain_name(tracker->drains[i]);
+    }
+    if (!tracker->drain_count) acknowledged = 0;
+    int64_t gone = tarn_spool_thin(&tracker->spool, limit, acknowledged);
+    if (!gone) return;
+    pthread_mutex_lock(&tracker->lock);
+    if (!tracker->thinned)
+        tarn_tracker_tell_locked(tracker,
+                                 "the spool %s has reached its limit of %lld MiB (track.spool_limit), and %s has not "
+                                 "all of it: of the oldest metrics every second point goes",
+                                 tracker->folder, (long long)(limit >> 20), behind);
+    tracker->thinned += gone;
+    pthread_mutex_unlock(&tracker->lock);
+}
+
 /* The disk refused: waits a little before the next try. False: closing, it was the last one. Lock held. */
 static bool wait_for_disk(tarn_tracker *tracker, int error)
 {
@@ -199,6 +225,7 @@ static bool go_round(writing *state)
     if (!result) {
         if (sync) {
             show(state);
+            make_room(tracker);
             state->synced_at = tarn_seconds();
         }
         return true;

@@ -1,0 +1,157 @@
+/* push.c - replaying a spool: what a run recorded where no destination could be reached goes there now. */
+#include "track/inbox.h"
+#include "track/tracker_internal.h"
+#include "runtime/base/context.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* How often progress is looked at. */
+#define LOOK_SECONDS 0.2
+
+/* The texts of the run's first BEGIN, to be freed; NULL where the spool has none. */
+static void read_begin(const char *folder, char **experiment, char **name)
+{
+    char problem[TARN_SINK_PROBLEM];
+    tarn_track_event event;
+    tarn_spool_reader *reader = tarn_spool_open_reader(folder, problem);
+    *experiment = *name = NULL;
+    if (reader) tarn_spool_read_whole(reader);
+    while (reader && tarn_spool_read(reader, &event, 1)) {
+        if (event.kind != TARN_TRACK_BEGIN) continue;
+        cJSON *json = cJSON_Parse(event.text);
+        const char *found = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "experiment"));
+        if (found) *experiment = strdup(found);
+        found = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "name"));
+        if (found) *name = strdup(found);
+        cJSON_Delete(json);
+        break;
+    }
+    tarn_spool_close_reader(reader);
+}
+
+static tarn_status refuse(tarn_spool_pushed *report, tarn_status status, const char *folder, const char *why)
+{
+    snprintf(report->problem, sizeof report->problem, "cannot push %.300s: %s", folder, why);
+    return status;
+}
+
+/* Finds out what is to be pushed where. */
+static tarn_status prepare(tarn_tracker *tracker, const char *folder, const tarn_track_options *options,
+                           tarn_spool_pushed *report)
+{
+    tarn_path path;
+    int64_t *first;
+    if (!realpath(folder, path)) return refuse(report, TARN_ERROR_ARGUMENT, folder, strerror(errno));
+    int count = tarn_spool_segments(path, &first);
+    free(first);
+    const char *id = strrchr(path, '/') + 1;
+    if (count < 0) return refuse(report, TARN_ERROR_ARGUMENT, folder, strerror(errno));
+    if (strlen(id) != 32 || strspn(id, "0123456789abcdef") != 32)
+        return refuse(report, TARN_ERROR_ARGUMENT, folder,
+                      "it is not the spool of a run, a folder SPOOL/RUN whose name is the run's id of 32 hex digits");
+    char *experiment, *name;
+    read_begin(path, &experiment, &name);
+    tarn_track_options asked = *options;
+    asked.run_id = id;
+    if (!asked.experiment && experiment) asked.experiment = experiment;
+    if (!asked.name && name) asked.name = name;
+    tarn_status status = tarn_track_resolve(&tracker->to, &asked, false, report->problem);
+    tracker->name = asked.name == name ? name : NULL; /* the options point at it */
+    if (!tracker->name) free(name);
+    free(experiment);
+    if (status) return status;
+    strcpy(tracker->run_id, id);
+    memcpy(tracker->folder, path, sizeof path);
+    return TARN_OK;
+}
+
+static tarn_status open_spool(tarn_tracker *tracker, tarn_spool_pushed *report)
+{
+    bool events;
+    switch (tarn_spool_open_writer(&tracker->spool, tracker->folder, tracker->to.options.spool_limit)) {
+    case TARN_SPOOL_HELD:
+        return refuse(report, TARN_ERROR_STATE, tracker->folder,
+                      "a process writes it, and publishes it by itself: wait for its end");
+    case TARN_SPOOL_FAILED:
+        return refuse(report, TARN_ERROR_IO, tracker->folder, strerror(errno));
+    default:
+        break;
+    }
+    tracker->holds = true;
+    tracker->inbox = tarn_inbox_create(tracker->folder);
+    if (!tracker->inbox) return refuse(report, TARN_ERROR_MEMORY, tracker->folder, "out of memory");
+    tarn_status status = tarn_tracker_recall_spool(tracker, &events, report->problem);
+    if (!status) status = tarn_tracker_open_sinks(tracker, true, false, report->problem);
+    if (!status && !tracker->drain_count)
+        status = refuse(report, TARN_ERROR_ARGUMENT, tracker->folder,
+                        "no destination is named: give one with track.store or MLFLOW_TRACKING_URI");
+    return status;
+}
+
+/* Waits for the sinks as long as one of them moves. */
+static void wait_for_sinks(tarn_tracker *tracker, int64_t last)
+{
+    int64_t before = -1;
+    double moved_at = tarn_seconds();
+    for (;;) {
+        int64_t sum = 0;
+        bool all = true;
+        double until = tarn_seconds() + LOOK_SECONDS;
+        for (int i = 0; i < tracker->drain_count; i++) {
+            tarn_drain_state state;
+            all = tarn_drain_wait(tracker->drains[i], last, until) && all;
+            tarn_drain_get(tracker->drains[i], &state);
+            sum += state.acknowledged;
+        }
+        if (all) return;
+        if (sum != before) moved_at = tarn_seconds();
+        before = sum;
+        if (tarn_seconds() > moved_at + tracker->to.options.flush_timeout) return;
+    }
+}
+
+static tarn_status push(tarn_tracker *tracker, tarn_spool_pushed *report)
+{
+    int64_t begun[TARN_TRACKER_SINKS];
+    tarn_drain_state state;
+    for (int i = 0; i < tracker->drain_count; i++) {
+        tarn_drain_get(tracker->drains[i], &state);
+        begun[i] = state.acknowledged;
+    }
+    /* The writer takes in what other ranks and processes left in the inbox, and ends. */
+    if (tarn_tracker_start_writer(tracker)) return refuse(report, TARN_ERROR_IO, tracker->folder, strerror(errno));
+    tarn_tracker_end_writer(tracker);
+    int64_t last = tracker->spool.next - 1;
+    for (int i = 0; i < tracker->drain_count; i++) tarn_drain_show(tracker->drains[i], last);
+    wait_for_sinks(tracker, last);
+    report->sinks = tracker->drain_count;
+    report->corrupt = tracker->corrupt;
+    for (int i = 0; i < tracker->drain_count; i++) {
+        tarn_drain_get(tracker->drains[i], &state);
+        report->events += state.acknowledged - begun[i];
+        report->lost += state.lost;
+        if (last - state.acknowledged > report->behind) report->behind = last - state.acknowledged;
+        if (state.lost || state.acknowledged < last)
+            snprintf(report->problem, sizeof report->problem, "%.80s: %.400s", tarn_drain_name(tracker->drains[i]),
+                     *state.problem ? state.problem : "it took no more events");
+    }
+    return report->behind ? TARN_ERROR_IO : TARN_OK;
+}
+
+tarn_status tarn_spool_push(const char *folder, const tarn_track_options *options, tarn_spool_pushed *report)
+{
+    static const tarn_track_options defaults;
+    *report = (tarn_spool_pushed){0};
+    tarn_tracker *tracker = tarn_tracker_create(NULL);
+    if (!tracker) return refuse(report, TARN_ERROR_MEMORY, folder, "out of memory");
+    tarn_status status = prepare(tracker, folder, options ? options : &defaults, report);
+    if (!status) status = open_spool(tracker, report);
+    if (!status) status = push(tracker, report);
+    tarn_tracker_free(tracker);
+    return status;
+}

@@ -1,0 +1,209 @@
+/* spool_thin.c - keeping a spool below its limit.
+ *
+ * Invariants
+ *  1. Only points (metrics, histograms) go, never parameters, tags, files, data sets, models, begins and ends.
+ *  2. First goes what every sink has; then, from the oldest segment on and round and round, every second point a key of
+ *     one segment at a time, so that the whole curve stays, coarser.
+ *  3. What goes leaves a line that says up to which step its key was here, in the same rename: a run that goes on does
+ *     not record those steps again.
+ *  4. The segment that is being written is left alone. A reader that has an old segment open reads it as it was.
+ */
+#include "track/spool.h"
+#include "runtime/base/write.h"
+#include "runtime/config/document.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What is known of a key of the segment at hand, in a record: room = points seen, count = id of the last line that
+ * goes, floor = highest step of those. */
+typedef struct thinning {
+    const tarn_spool_writer *writer;
+    tarn_record *keys;
+    bool all; /* points go, not only every second one */
+    int64_t acknowledged, dropped;
+} thinning;
+
+static bool is_point(const tarn_track_event *event)
+{
+    return event->kind == TARN_TRACK_METRIC || event->kind == TARN_TRACK_HISTOGRAM;
+}
+
+static tarn_track_kind kind_of(const tarn_track_event *event)
+{
+    if (event->kind != (tarn_track_kind)TARN_SPOOL_FLOOR) return event->kind;
+    return !strcmp(event->text, "histogram") ? TARN_TRACK_HISTOGRAM : TARN_TRACK_METRIC;
+}
+
+static tarn_record_key *key_of(thinning *state, const tarn_track_event *event)
+{
+    tarn_track_kind kind = kind_of(event);
+    tarn_record_key *key = tarn_record_find(state->keys, kind, event->key);
+    return key ? key : tarn_record_add(state->keys, kind, event->key);
+}
+
+/* Whether a line goes; it does at every second call for its key (the first point of a segment stays). */
+static bool goes(const thinning *state, const tarn_track_event *event, tarn_record_key *key)
+{
+    return event->kind == (tarn_track_kind)TARN_SPOOL_FLOOR || state->all || key->room++ % 2;
+}
+
+/* First pass: for each key the last line that goes, and the highest step. */
+static bool find_floors(thinning *state, const tarn_track_event *events, const int64_t *numbers, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const tarn_track_event *event = &events[i];
+        if (!is_point(event) && event->kind != (tarn_track_kind)TARN_SPOOL_FLOOR) continue;
+        tarn_record_key *key = key_of(state, event);
+        if (!key) return false;
+        if (!goes(state, event, key)) continue;
+        key->count = (size_t)numbers[i];
+        tarn_record_set_floor(key, event->step);
+    }
+    return true;
+}
+
+/* Second pass: what stays, and a line of the floor where the last one that goes was. */
+static bool print_rest(thinning *state, const tarn_track_event *events, const int64_t *numbers, int64_t count,
+                       tarn_spool_text *out)
+{
+    for (tarn_record_key *key = tarn_record_keys(state->keys); key; key = key->next) key->room = 0;
+    for (int64_t i = 0; i < count; i++) {
+        tarn_track_event event = events[i];
+        bool points = is_point(&event);
+        if (points || event.kind == (tarn_track_kind)TARN_SPOOL_FLOOR) {
+            tarn_record_key *key = key_of(state, &event);
+            if (goes(state, &event, key)) {
+                state->dropped += points && numbers[i] > state->acknowledged;
+                if (numbers[i] != (int64_t)key->count) continue;
+                event = (tarn_track_event){.kind = (tarn_track_kind)TARN_SPOOL_FLOOR,
+                                           .key = key->name,
+                                           .step = key->floor,
+                                           .text = tarn_spool_kind_names[key->kind],
+                                           .time_ms = event.time_ms};
+            }
+        }
+        if (!tarn_spool_print(out, &event, numbers[i])) return false;
+    }
+    return true;
+}
+
+/* The events of a segment, which point into *text. -1 with errno; all three are to be freed. */
+static int64_t load_segment(const char *path, char **text, tarn_track_event **events, int64_t **numbers)
+{
+    size_t length;
+    int64_t count = 0, lines = 1;
+    *events = NULL;
+    *numbers = NULL;
+    if (!(*text = tarn_document_read_file(path, &length))) return -1;
+    for (size_t i = 0; i < length; i++) lines += (*text)[i] == '\n';
+    *events = malloc((size_t)lines * sizeof **events);
+    *numbers = malloc((size_t)lines * sizeof **numbers);
+    if (!*events || !*numbers) return -1;
+    for (size_t at = 0; at < length;) {
+        const char *end = memchr(*text + at, '\n', length - at);
+        size_t size = end ? (size_t)(end - *text) - at : length - at;
+        if (tarn_spool_parse(*text + at, size, &(*events)[count], &(*numbers)[count])) count++;
+        at += size + 1;
+    }
+    return count;
+}
+
+static int replace(const thinning *state, const char *path, const tarn_spool_text *text)
+{
+    tarn_path temporary;
+    if (!text->used) return unlink(path);
+    if (tarn_path_make(temporary, "%s/.thinning", state->writer->folder)) return -1;
+    int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (file < 0) return -1;
+    bool written = tarn_write_all(file, text->data, text->used) && !fsync(file);
+    int error = errno;
+    if (close(file) && written) written = false, error = errno;
+    if (written && !rename(temporary, path)) return 0;
+    if (written) error = errno;
+    unlink(temporary);
+    errno = error;
+    return -1;
+}
+
+/* Rewrites a segment; returns the bytes that became free, or -1 with errno. */
+static int64_t thin_segment(thinning *state, int64_t first)
+{
+    tarn_path path;
+    char *text = NULL;
+    tarn_track_event *events = NULL;
+    int64_t *numbers = NULL, freed = -1;
+    tarn_spool_text rest = {0};
+    struct stat info;
+    if (tarn_path_make(path, "%s/events-%016lld", state->writer->folder, (long long)first) || stat(path, &info))
+        return -1;
+    state->keys = tarn_record_create();
+    int64_t dropped = state->dropped, count = load_segment(path, &text, &events, &numbers);
+    errno = ENOMEM;
+    if (state->keys && count >= 0 && find_floors(state, events, numbers, count) &&
+        print_rest(state, events, numbers, count, &rest)) {
+        freed = info.st_size - (int64_t)rest.used;
+        if (freed <= 0)
+            freed = 0;
+        else if (replace(state, path, &rest))
+            freed = -1;
+    }
+    if (freed <= 0) state->dropped = dropped;
+    int error = errno;
+    tarn_record_destroy(state->keys);
+    free(text);
+    free(events);
+    free(numbers);
+    free(rest.data);
+    errno = error;
+    return freed;
+}
+
+int64_t tarn_spool_bytes(const char *folder)
+{
+    int64_t *first, bytes = 0;
+    int count = tarn_spool_segments(folder, &first);
+    for (int i = 0; i < count; i++) {
+        tarn_path path;
+        struct stat info;
+        if (!tarn_path_make(path, "%s/events-%016lld", folder, (long long)first[i]) && !stat(path, &info))
+            bytes += info.st_size;
+    }
+    free(first);
+    return bytes;
+}
+
+int64_t tarn_spool_thin(tarn_spool_writer *writer, int64_t limit, int64_t acknowledged)
+{
+    int64_t *first, least = limit - limit / 8;
+    if (writer->bytes <= limit) return 0;
+    int count = tarn_spool_segments(writer->folder, &first);
+    while (count > 0 && first[count - 1] >= writer->segment && writer->segment) count--; /* the one being written */
+    thinning state = {.writer = writer, .acknowledged = acknowledged, .all = true};
+    for (int i = 0; i < count && writer->bytes > least; i++) {
+        int64_t last = i + 1 < count ? first[i + 1] - 1 : writer->segment ? writer->segment - 1 : writer->next - 1;
+        if (first[i] < writer->emptied || last > acknowledged) continue;
+        int64_t freed = thin_segment(&state, first[i]);
+        if (freed < 0) break;
+        writer->bytes -= freed;
+        writer->emptied = first[i] + 1;
+    }
+    state.all = false;
+    /* A round that frees nothing ends it: one point a key and segment is the least. */
+    for (int tried = 0; tried < count && writer->bytes > least;) {
+        int at = 0;
+        while (at < count && first[at] <= writer->thinned) at++;
+        if (at == count) at = 0;
+        writer->thinned = first[at];
+        int64_t freed = thin_segment(&state, first[at]);
+        if (freed > 0) writer->bytes -= freed;
+        tried = freed > 0 ? 0 : tried + 1;
+    }
+    free(first);
+    return state.dropped;
+}
