@@ -16,7 +16,8 @@ typedef struct tarn_sink_row {
 extern const tarn_sink_row tarn_sink_table[];
 extern const int tarn_sink_count;
 
-tarn_sink_open tarn_file_store_sink_open, tarn_mlflow_sink_open, tarn_tensorboard_sink_open, tarn_prometheus_sink_open;
+tarn_sink_open tarn_file_store_sink_open, tarn_mlflow_sink_open, tarn_tensorboard_sink_open, tarn_wandb_sink_open,
+    tarn_prometheus_sink_open;
 
 /* Makes the folder of a sink's state below the spool: sinks/<name>-<hash of its destination>, so that another
  * destination begins with nothing acknowledged. options: with the store as tarn_track_resolve gave it. 0, or -1. */
