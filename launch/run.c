@@ -134,6 +134,7 @@ static void fill_track(tarn_run *run)
         snprintf(run->spool, sizeof run->spool, "%s/spool", o->checkpoint_directory) < (int)sizeof run->spool)
         run->track.spool = run->spool;
     o->system_every = every > 0 ? every : -1;
+    o->histograms_every = tarn_config_integer(config, "track.histograms_every");
     const tarn_track_options *track = &run->track;
     if (store || track->tensorboard || track->wandb || track->metrics_listen || track->metrics_file)
         o->track = &run->track; /* track.store=null alone: nobody gets a record */
