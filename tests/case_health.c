@@ -222,7 +222,9 @@ int main(int argc, char **argv)
         tarn_arrays_open(&validation, context, tests, &shape, inputs[SAMPLES - tests], targets + SAMPLES - tests))
         return tarn_exit(context);
     tarn_user_state user = {.name = "counter", .data = &counter, .bytes = sizeof counter};
-    tarn_track_options track = {.store = text("track"), .name = "health"};
+    char spool[4096];
+    snprintf(spool, sizeof spool, "%s-spool", text("track") ? text("track") : "no");
+    tarn_track_options track = {.store = text("track"), .name = "health", .spool = spool};
     tarn_train_options options = {.model = model,
                                   .loss = loss,
                                   .data = data,

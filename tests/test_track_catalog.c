@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 
 static tarn_context *context;
-static char *folder, *store, *run, *model_files;
+static char *folder, *store, *spool, *run, *model_files;
 static char run_id[33];
 static tarn_tracker *tracker;
 static char problem[TARN_SINK_PROBLEM];
@@ -45,7 +45,9 @@ static void begin(void)
     cr_assert_eq(tarn_init(&context, NULL, NULL), TARN_OK);
     folder = tarn_test_directory();
     store = tarn_test_format("%s/mlruns", folder);
-    cr_assert_eq(tarn_track_open(&tracker, context, &(tarn_track_options){.store = store, .experiment = "an \"exp\""}),
+    spool = tarn_test_format("%s/spool", folder);
+    cr_assert_eq(tarn_track_open(&tracker, context,
+                                 &(tarn_track_options){.store = store, .spool = spool, .experiment = "an \"exp\""}),
                  TARN_OK);
     snprintf(run_id, sizeof run_id, "%s", tarn_track_run_id(tracker));
     tarn_log_metric(tracker, "train.loss", 0.5, 1);
@@ -70,6 +72,7 @@ static void end(void)
     tarn_test_remove(folder);
     free(folder);
     free(store);
+    free(spool);
     free(run);
     free(model_files);
     tarn_error_clear(context);
@@ -269,7 +272,9 @@ Test(track_catalog, migrate_filestore_moves_all_of_it)
     tarn_log_artifact(tracker, notes, NULL);
     tarn_track_close(tracker, "FINISHED");
     /* A second run, in another experiment, that was killed and has nothing. */
-    cr_assert_eq(tarn_track_open(&tracker, context, &(tarn_track_options){.store = store, .name = "empty"}), TARN_OK);
+    cr_assert_eq(
+        tarn_track_open(&tracker, context, &(tarn_track_options){.store = store, .spool = spool, .name = "empty"}),
+        TARN_OK);
     tarn_track_close(tracker, "KILLED");
     tracker = NULL;
     char *arguments = tarn_test_format("'%s' '%s/mlflow.db'", store, folder),

@@ -79,6 +79,21 @@ int tarn_run_put_start(tarn_run_view *view, int64_t time_ms, int64_t step, int r
     return 0;
 }
 
+int tarn_run_put_starts(tarn_run_view *view, const char *text)
+{
+    for (const char *at = text; *(at += strspn(at, " "));) {
+        long long time_ms, step;
+        int ranks, end = 0;
+        if (sscanf(at, "%lld:%lld:%d%n", &time_ms, &step, &ranks, &end) != 3 || (at[end] && at[end] != ' ')) {
+            view->left_out++;
+            break;
+        }
+        if (tarn_run_put_start(view, time_ms, step, ranks)) return -1;
+        at += end;
+    }
+    return 0;
+}
+
 static void free_input(tarn_run_input *input)
 {
     free(input->name);

@@ -83,6 +83,7 @@ typedef struct tarn_run_view {
     int input_count, input_room;
     int64_t points;     /* of all curves */
     int64_t left_out;   /* lines that could not be read */
+    int64_t thinned;    /* metrics of which the spool no longer holds all points */
     int64_t not_finite; /* values that are no numbers */
     int64_t last_ms;    /* when the newest point was logged; 0 = there is none */
 } tarn_run_view;

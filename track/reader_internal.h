@@ -25,6 +25,8 @@ int tarn_run_grow(void *array, int count, int *room, size_t size);
 int tarn_run_put_text(tarn_run_text **texts, int *count, int *room, const char *key, const char *value);
 /* Adds a start; one of the same millisecond is there once. */
 int tarn_run_put_start(tarn_run_view *view, int64_t time_ms, int64_t step, int ranks);
+/* Adds those of the tag tarn.starts: "ms:step:ranks ms:step:ranks ..." */
+int tarn_run_put_starts(tarn_run_view *view, const char *text);
 int tarn_run_put_input(tarn_run_view *view, const char *name, const char *digest, const char *context,
                        const char *source);
 /* Replaces a text of a head by a clean copy; NULL stays what it is. */

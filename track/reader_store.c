@@ -132,22 +132,6 @@ static int read_metric(reading *reading, const char *path, const char *key)
     return result;
 }
 
-/* "ms:step:ranks ms:step:ranks ..." */
-static int read_starts(tarn_run_view *view, const char *text)
-{
-    for (const char *at = text; *(at += strspn(at, " "));) {
-        long long time_ms, step;
-        int ranks, end = 0;
-        if (sscanf(at, "%lld:%lld:%d%n", &time_ms, &step, &ranks, &end) != 3 || (at[end] && at[end] != ' ')) {
-            view->left_out++;
-            break;
-        }
-        if (tarn_run_put_start(view, time_ms, step, ranks)) return -1;
-        at += end;
-    }
-    return 0;
-}
-
 static int read_text(reading *reading, const char *path, const char *key)
 {
     tarn_run_view *view = reading->view;
@@ -161,7 +145,7 @@ static int read_text(reading *reading, const char *path, const char *key)
         result = tarn_run_put_text(&view->params, &view->param_count, &view->param_room, key, clean);
     else if (!(result = tarn_run_put_text(&view->tags, &view->tag_count, &view->tag_room, key, clean)) &&
              !strcmp(key, "tarn.starts"))
-        result = read_starts(view, clean);
+        result = tarn_run_put_starts(view, clean);
     if (result) error = errno;
     free(text);
     free(clean);

@@ -192,8 +192,13 @@ static ssize_t line_length(const tarn_spool_reader *reader, size_t *behind)
 static void mend(tarn_spool_reader *reader, size_t length, size_t behind)
 {
     char *line = reader->buffer + reader->begin;
-    size_t rest = good_end(line, length);
     int64_t number;
+    /* The newline at the very end, damaged, is a byte too many. */
+    if (behind == reader->end && length && tarn_spool_peek(line, length - 1, &number)) {
+        line[length - 1] = '\n';
+        return;
+    }
+    size_t rest = good_end(line, length);
     if (rest < length) line[rest - 1] = '\n';
     if (rest < length && tarn_spool_peek(line, rest - 1, &number)) return; /* both are good */
     reader->corrupt++;

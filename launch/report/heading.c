@@ -298,6 +298,13 @@ static void write_notices(FILE *out, const tarn_report *report)
             tarn_report_write_count(out, view->left_out);
             fputs(" lines of the record could not be read and are left out</li>\n", out);
         }
+        if (view->thinned) {
+            begin_notice(out, report, view, &open);
+            fputs("The spool was thinned, or its oldest points were taken away after they were published: of ", out);
+            tarn_report_write_count(out, view->thinned);
+            fputs(view->thinned == 1 ? " metric" : " metrics", out);
+            fputs(" it does not hold all points. A store that has the whole run shows them</li>\n", out);
+        }
         if (!view->points) {
             begin_notice(out, report, view, &open);
             fputs("No metric has been recorded</li>\n", out);

@@ -2,6 +2,7 @@
 #include "launch/track/track.h"
 #include "track/environment.h"
 #include "track/file_store/catalog.h"
+#include "track/mlflow/registry.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,8 +30,13 @@ int tarn_track_alias(const tarn_track_arguments *arguments)
     }
     if (!tarn_track_where("alias", arguments->store, &place, store)) return TARN_TRACK_WRONG;
     if (place == TARN_TRACK_SERVER) {
-        tarn_track_say("alias", "not for servers yet");
-        return TARN_TRACK_FAILED;
+        tarn_status status = tarn_mlflow_set_alias(store, name, alias, number, problem);
+        if (status) {
+            tarn_track_say("alias", "%s", problem);
+            return status == TARN_ERROR_IO ? TARN_TRACK_FAILED : TARN_TRACK_WRONG;
+        }
+        printf("%s@%s is version %lld now\n", name, alias, version);
+        return TARN_TRACK_FINE;
     }
     if (tarn_registry_alias(store, name, alias, version, tarn_environment_time_ms(), problem)) {
         tarn_track_say("alias", "%s", problem);

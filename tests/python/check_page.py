@@ -146,14 +146,15 @@ class Browser:
         shutil.rmtree(self.profile, ignore_errors=True)
 
 
-# Elements that reach over the right edge of the screen, but for those in a part that scrolls by itself.
+# Elements that reach over the right edge of the screen, but for those that a part around them cuts off or scrolls.
 OVERFLOW = """
 (() => {
   const wide = document.documentElement.clientWidth, out = [];
   if (document.documentElement.scrollWidth > wide) out.push(`scrollWidth ${document.documentElement.scrollWidth} > ${wide}`);
+  const cut = (e) => { for (; e !== document.body; e = e.parentElement) if (getComputedStyle(e).overflowX !== "visible" && e.tagName !== "svg" && e.getBoundingClientRect().right <= wide + 1) return true; return false; };
   for (const e of document.querySelectorAll("body *")) {
     const box = e.getBoundingClientRect();
-    if (box.width && box.right > wide + 1 && !e.closest(".scroll, .track, .hidden, .skip, clipPath") && !e.closest("svg g[clip-path]"))
+    if (box.width && box.right > wide + 1 && !e.closest(".hidden, clipPath, svg g[clip-path]") && !cut(e))
       out.push(`${e.tagName}.${e.className.baseVal ?? e.className} reaches ${Math.round(box.right)} of ${wide}`);
   }
   return out.slice(0, 5);

@@ -1,0 +1,24 @@
+/* enter.h - entering what is logged in the record of the run, and in the queue. Every function: with the tracker's lock
+ * held; time_ms 0 is now; on failure problem says why. */
+#ifndef TARN_TRACK_ENTER_H
+#define TARN_TRACK_ENTER_H
+
+#include "track/tracker_internal.h"
+
+tarn_status tarn_enter_metric(tarn_tracker *tracker, const char *name, double value, int64_t step, int64_t time_ms,
+                              char problem[TARN_SINK_PROBLEM]);
+/* A kind of which one value stands for a key (param, tag, input). keep: another one that stands there stays; of a
+ * parameter that is told. */
+tarn_status tarn_enter_value(tarn_tracker *tracker, tarn_track_kind kind, const char *name, const char *value,
+                             bool keep, int64_t time_ms, char problem[TARN_SINK_PROBLEM]);
+/* Takes the text over. */
+tarn_status tarn_enter_histogram(tarn_tracker *tracker, const char *name, char *text, int64_t step, int64_t time_ms,
+                                 char problem[TARN_SINK_PROBLEM]);
+/* Takes text, files and stored over. */
+tarn_status tarn_enter_model(tarn_tracker *tracker, const char *name, char *text, tarn_queued_files *files,
+                             char *stored, int64_t step, int64_t time_ms, char problem[TARN_SINK_PROBLEM]);
+/* A point that is no finite number: a tag. */
+tarn_status tarn_enter_nonfinite(tarn_tracker *tracker, tarn_track_kind kind, const char *name, double value,
+                                 int64_t step, char problem[TARN_SINK_PROBLEM]);
+
+#endif
