@@ -464,6 +464,30 @@ Test(wandb, a_point_that_comes_late_keeps_its_step)
     free(output);
 }
 
+Test(wandb, the_last_row_of_a_killed_run_is_written_by_whoever_opens_it_next)
+{
+    pid_t child = fork();
+    if (!child) {
+        tarn_sink *sink = board_open(tarn_wandb_sink_open, &place, "first run");
+        for (int64_t step = 1; step <= 2; step++)
+            sink->write(sink, &(tarn_track_event){.key = "a", .value = 1, .step = step, .time_ms = BOARD_TIME}, 1,
+                        &(tarn_sink_report){0});
+        raise(SIGKILL);
+    }
+    waitpid(child, NULL, 0);
+    char *before = read_with_wandb();
+    if (!before) cr_skip_test("TARN_TEST_PYTHON is not set");
+    cr_assert_eq(count_of(before, "\nhistory "), 1);
+    for (int times = 0; times < 2; times++) {
+        tarn_sink *sink = board_open(tarn_wandb_sink_open, &place, "first run");
+        sink->destroy(sink);
+        char *after = read_with_wandb();
+        cr_assert_eq(count_of(after, "\nhistory "), 2, "%s", after);
+        free(after);
+    }
+    free(before);
+}
+
 Test(wandb, artifacts_lie_among_the_files)
 {
     char *file = tarn_test_format("%s/notes.txt", place.folder);
