@@ -4,6 +4,7 @@
  */
 #include "launch/command.h"
 #include "launch/export.h"
+#include "runtime/dist/control.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,14 +13,16 @@
 
 typedef struct settings {
     const char *checkpoint, *onnx, *package;
-    bool verify, must_verify;
+    bool verify, must_verify, log;
+    tarn_export_log_options registry;
     int opset;
 } settings;
 
 static void print_help(void)
 {
     printf(
-        "usage: tarn export CHECKPOINT [--onnx FILE] [--mlflow FOLDER] [--verify] [--opset N]\n\n"
+        "usage: tarn export CHECKPOINT [--onnx FILE] [--mlflow FOLDER] [--verify] [--opset N]\n"
+        "                              [--log [--register NAME [--alias ALIAS]]]\n\n"
         "CHECKPOINT is a directory (its newest valid checkpoint) or a file (best.h5).\n\n"
         "  --onnx FILE        writes the model as ONNX: input \"input\", output \"output\" (logits), any batch, any\n"
         "                     length up to the context of a gpt; parameters beyond 2 GiB go to FILE.<digest>.data\n"
@@ -27,7 +30,10 @@ static void print_help(void)
         "  --verify           runs the file in ONNX Runtime and compares it with the model here; says so when there\n"
         "                     is no ONNX Runtime (TARN_ONNXRUNTIME=libonnxruntime.so names one)\n"
         "  --verify=must      the same, and fails then\n"
-        "  --opset N          17 to 21 [17]\n");
+        "  --opset N          17 to 21 [17]\n"
+        "  --log              logs the model to the record of the run that wrote the checkpoint\n"
+        "  --register NAME    the logged model becomes a version of NAME in the model registry\n"
+        "  --alias ALIAS      an alias, such as champion, that then means this version\n");
 }
 
 static tarn_status parse_opset(tarn_context *context, const char *text, int *opset)
@@ -51,6 +57,12 @@ static tarn_status parse(tarn_context *context, int argc, char **argv, settings 
             out->onnx = text, i++;
         else if (!strcmp(option, "--mlflow") && text)
             out->package = text, i++;
+        else if (!strcmp(option, "--register") && text)
+            out->registry.register_as = text, out->log = true, i++;
+        else if (!strcmp(option, "--alias") && text)
+            out->registry.alias = text, i++;
+        else if (!strcmp(option, "--log"))
+            out->log = true;
         else if (!strcmp(option, "--verify"))
             out->verify = true;
         else if (!strcmp(option, "--verify=must"))
@@ -66,9 +78,13 @@ static tarn_status parse(tarn_context *context, int argc, char **argv, settings 
     }
     if (!out->checkpoint)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn export needs a checkpoint directory or file");
-    if (!out->onnx && !out->package)
+    if (!out->onnx && !out->package && !out->log)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
-                         "tarn export: say where to: --onnx FILE, --mlflow FOLDER");
+                         "tarn export: say where to: --onnx FILE, --mlflow FOLDER, --log");
+    if (out->registry.alias && !out->registry.register_as)
+        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
+                         "tarn export --alias %s: an alias is one of a registered model: --register NAME",
+                         out->registry.alias);
     return TARN_OK;
 }
 
@@ -132,7 +148,11 @@ int tarn_command_export(int argc, char **argv)
     if (!context) return 1;
     if (!status) status = parse(context, argc, argv, &s);
     if (!status) status = tarn_export_open(&source, context, s.checkpoint);
-    if (!status && tarn_rank(context) == 0) export(context, &source, &s);
+    if (!status && tarn_rank(context) == 0) status = export(context, &source, &s);
+    if (s.log && tarn_get_comm(context)) status = tarn_agree(context, status, "exporting the model");
+    if (!status && s.log)
+        tarn_export_log(context, &source, &(tarn_onnx_options){.opset = s.opset, .origin = &source.origin},
+                        &s.registry);
     tarn_export_close(&source);
     return tarn_exit(context);
 }

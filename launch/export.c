@@ -36,14 +36,25 @@ static tarn_status choose(tarn_export_source *source, tarn_context *context, con
 }
 
 /* Class k is label k of the file. */
-static void name_classes(tarn_export_source *source, int64_t count)
+static bool name_classes(char classes[TARN_EXPORT_CLASSES], int64_t count)
 {
-    size_t used = 0, size = sizeof source->classes;
-    if (count < 1 || count > 256) return;
+    size_t used = 0;
+    if (count < 1 || count > 256) return false;
     for (int64_t i = 0; i < count; i++)
-        used += (size_t)snprintf(source->classes + used, size - used, "%s\"%lld\"", i ? ", " : "[", (long long)i);
-    snprintf(source->classes + used, size - used, "]");
-    source->origin.classes = source->classes;
+        used +=
+            (size_t)snprintf(classes + used, TARN_EXPORT_CLASSES - used, "%s\"%lld\"", i ? ", " : "[", (long long)i);
+    snprintf(classes + used, TARN_EXPORT_CLASSES - used, "]");
+    return true;
+}
+
+void tarn_export_describe_data(tarn_onnx_origin *origin, const tarn_config *config, char classes[TARN_EXPORT_CLASSES])
+{
+    const char *kind = tarn_config_string(config, "data.kind");
+    const int64_t *sizes;
+    int count = tarn_config_integers(config, "model.sizes", &sizes);
+    if (!kind || strcmp(kind, "idx") != 0) return;
+    origin->preprocessing = idx_preprocessing;
+    if (count > 1 && name_classes(classes, sizes[count - 1])) origin->classes = classes;
 }
 
 static void describe(tarn_export_source *source, const char *run_id)
@@ -57,12 +68,7 @@ static void describe(tarn_export_source *source, const char *run_id)
     if (*source->git_revision) origin->git_revision = source->git_revision;
     if (source->tokenizer && *source->tokenizer) origin->tokenizer = source->tokenizer;
     if (source->vocabulary && *source->vocabulary) origin->vocabulary = source->vocabulary;
-    const char *kind = tarn_config_string(source->config, "data.kind");
-    const int64_t *sizes;
-    int count = tarn_config_integers(source->config, "model.sizes", &sizes);
-    if (!kind || strcmp(kind, "idx") != 0) return;
-    origin->preprocessing = idx_preprocessing;
-    if (count > 1) name_classes(source, sizes[count - 1]);
+    tarn_export_describe_data(origin, source->config, source->classes);
 }
 
 static tarn_status make_model(tarn_export_source *source, tarn_context *context)

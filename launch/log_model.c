@@ -1,5 +1,6 @@
 /* log_model.c - see log_model.h. */
 #include "launch/log_model.h"
+#include "launch/export.h"
 #include "track/environment.h"
 #include "track/file_store/catalog.h"
 #include "track/tracker.h"
@@ -10,12 +11,9 @@
 #include <tarn/onnx.h>
 #include <unistd.h>
 
-enum { NAME_BYTES = 200 };
-
-/* MLflow's names of models have fewer characters than those of runs. */
-static void make_name(const char *wanted, char out[NAME_BYTES + 1])
+void tarn_logged_model_name(const char *wanted, char out[TARN_MODEL_NAME])
 {
-    snprintf(out, NAME_BYTES + 1, "%s", wanted && *wanted ? wanted : "model");
+    snprintf(out, TARN_MODEL_NAME, "%s", wanted && *wanted ? wanted : "model");
     for (char *at = out; *at; at++)
         if (strchr("/:.%\"'\\", *at) || (unsigned char)*at < ' ') *at = '_';
 }
@@ -34,7 +32,7 @@ static bool came_to_its_end(const tarn_trainer *trainer)
 static tarn_status package(tarn_context *context, const tarn_run *run, tarn_trainer *trainer, const char *folder)
 {
     const char *vocabulary = tarn_text_vocabulary(run->data);
-    char digest[65], commit[65];
+    char digest[65], commit[65], classes[TARN_EXPORT_CLASSES];
     tarn_environment_commit(commit);
     tarn_status status = tarn_trainer_digest(trainer, digest);
     if (status) return status;
@@ -46,6 +44,7 @@ static tarn_status package(tarn_context *context, const tarn_run *run, tarn_trai
                                .tokenizer = !vocabulary   ? NULL
                                             : *vocabulary ? "char"
                                                           : "byte"};
+    tarn_export_describe_data(&origin, run->config, classes);
     return tarn_onnx_package(context, run->model, folder, &(tarn_onnx_options){.origin = &origin}, NULL);
 }
 
@@ -53,11 +52,11 @@ void tarn_run_log_model(tarn_context *context, const tarn_run *run, tarn_trainer
 {
     tarn_tracker *tracker = tarn_trainer_tracker(trainer);
     const char *registered = tarn_config_string(run->config, "track.register");
-    char folder[PATH_MAX], name[NAME_BYTES + 1];
+    char folder[PATH_MAX], name[TARN_MODEL_NAME];
     if (tarn_rank(context) != 0 || !tracker || !asked_for(run->config) || !came_to_its_end(trainer) ||
         tarn_get_error(context))
         return;
-    make_name(registered ? registered : run->track.name, name);
+    tarn_logged_model_name(registered ? registered : run->track.name, name);
     int length = snprintf(folder, sizeof folder, "%s/model-%ld", tarn_track_spool(tracker), (long)getpid());
     if (length >= (int)sizeof folder) return;
     tarn_status status = package(context, run, trainer, folder);

@@ -9,4 +9,8 @@
  */
 void tarn_run_log_model(tarn_context *context, const tarn_run *run, tarn_trainer *trainer);
 
+enum { TARN_MODEL_NAME = 201 };
+/* The name of a logged model: MLflow's have fewer characters than those of runs. wanted NULL or "": "model". */
+void tarn_logged_model_name(const char *wanted, char out[TARN_MODEL_NAME]);
+
 #endif

@@ -134,12 +134,13 @@ static void fill_track(tarn_run *run)
         snprintf(run->spool, sizeof run->spool, "%s/spool", o->checkpoint_directory) < (int)sizeof run->spool)
         run->track.spool = run->spool;
     o->system_every = every > 0 ? every : -1;
+    o->histograms_every = tarn_config_integer(config, "track.histograms_every");
     const tarn_track_options *track = &run->track;
     if (store || track->tensorboard || track->wandb || track->metrics_listen || track->metrics_file)
         o->track = &run->track; /* track.store=null alone: nobody gets a record */
 }
 
-static void fill_options(tarn_run *run)
+void tarn_run_fill_options(tarn_run *run)
 {
     const tarn_config *config = run->config;
     tarn_train_options *o = &run->options;
@@ -206,7 +207,7 @@ tarn_status tarn_run_open(tarn_run *run, tarn_context *context, tarn_config *con
     if (!status) status = tarn_run_model(&run->model, context, config, shape.classes);
     const char *freeze = tarn_config_string(config, "model.freeze");
     if (!status && freeze) status = tarn_module_freeze(run->model, freeze, true, NULL);
-    if (!status) fill_options(run);
+    if (!status) tarn_run_fill_options(run);
     return status;
 }
 

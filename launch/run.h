@@ -22,6 +22,8 @@ typedef struct tarn_run {
  * then on, whatever the status. */
 tarn_status tarn_run_open(tarn_run *run, tarn_context *context, tarn_config *config, const char *vocabulary,
                           bool test_only);
+/* options and track from config alone, for a run whose data and model are not opened. */
+void tarn_run_fill_options(tarn_run *run);
 /* Fails at the place where `key` was given when the file it names cannot be read; a key without a value is fine. */
 tarn_status tarn_run_check_file(tarn_context *context, const tarn_config *config, const char *key);
 void tarn_run_close(tarn_run *run);

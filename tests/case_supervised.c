@@ -69,11 +69,25 @@ static void join(void)
     tell("hello %s 1 %d %d %d %s", token, rank, ranks, (int)getpid(), host);
 }
 
+/* A rank that hears nothing for TARN_HANG_SECONDS in which it ran ends itself, as runtime/monitor does. */
+static void expect_word(bool heard)
+{
+    static double last, looked;
+    const char *limit = getenv("TARN_HANG_SECONDS");
+    double time = now();
+    if (heard || time - looked > 1) last = time;
+    looked = time;
+    if (!limit || time - last < atof(limit)) return;
+    fprintf(stderr, "rank %d: no word from the supervisor for %.0f s\n", rank, time - last);
+    _exit(1);
+}
+
 static void listen_to_supervisor(void)
 {
     char buffer[4096];
     ssize_t got = channel < 0 ? -1 : recv(channel, buffer, sizeof buffer - 1, MSG_DONTWAIT);
     if (got == 0) _exit(1); /* the supervisor is gone */
+    if (channel >= 0) expect_word(got > 0);
     if (got < 0) return;
     buffer[got] = 0;
     if (strstr(buffer, "stop\n") && !deaf) stop_asked = true;

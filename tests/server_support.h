@@ -1,5 +1,5 @@
-/* server_support.h - the test server (tests/python/metadata_server.py): starting it, telling it what to answer, reading
- * what it was asked. Nothing here asserts.
+/* server_support.h - the test servers (tests/python/metadata_server.py, mlflow_fake.py): starting one, telling it what
+ * to answer, reading what it was asked. Nothing here asserts.
  */
 #ifndef TARN_TESTS_SERVER_SUPPORT_H
 #define TARN_TESTS_SERVER_SUPPORT_H
@@ -21,10 +21,11 @@ static inline void tarn_test_pause(double seconds)
     nanosleep(&(struct timespec){(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)}, NULL);
 }
 
-static inline bool tarn_test_server_start(tarn_test_server *server)
+/* Starts a server of tests/python; server->folder may be there with files for it. */
+static inline bool tarn_test_server_start_script(tarn_test_server *server, const char *name)
 {
-    *server = (tarn_test_server){.folder = tarn_test_directory()};
-    char *script = tarn_test_format("%s/tests/python/metadata_server.py", TARN_SOURCE_DIR);
+    *server = (tarn_test_server){.folder = server->folder ? server->folder : tarn_test_directory()};
+    char *script = tarn_test_format("%s/tests/python/%s", TARN_SOURCE_DIR, name);
     char *port = tarn_test_format("%s/port", server->folder);
     server->pid = fork();
     if (!server->pid) {
@@ -42,6 +43,12 @@ static inline bool tarn_test_server_start(tarn_test_server *server)
     free(port);
     free(script);
     return *server->address != 0;
+}
+
+static inline bool tarn_test_server_start(tarn_test_server *server)
+{
+    *server = (tarn_test_server){0};
+    return tarn_test_server_start_script(server, "metadata_server.py");
 }
 
 static inline void tarn_test_server_stop(tarn_test_server *server)

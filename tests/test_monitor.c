@@ -155,6 +155,40 @@ Test(channel, a_run_from_hello_to_bye, .timeout = 120)
     free(log);
 }
 
+/* `claimed` comes at the second report of a rank 0 that waits for it. */
+static bool answer_claimed(tarn_test_hub *self, int connection, int rank, const char *line)
+{
+    answer_ok(self, connection, rank, line);
+    if (rank == 0 && has(line, "waiting for the supervisor to claim") && ++self->state == 2)
+        hub_say(connection, "claimed");
+    return true;
+}
+
+Test(channel, the_claim_is_waited_for_no_longer_than_told, .timeout = 180)
+{
+    static const struct {
+        bool (*answer)(tarn_test_hub *, int, int, const char *);
+        const char *seconds;
+    } table[] = {{answer_claimed, "100000"}, {answer_ok, "2"}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        cr_assert(hub_start(&hub, table[i].answer));
+        setenv("TARN_CLAIM_SECONDS", table[i].seconds, 1);
+        char *folder = tarn_test_directory(), *output;
+        char *command = tarn_test_format("case_monitor train 5 %s/c", folder);
+        int code = tarn_test_mpirun(2, command, &output);
+        char *log = hub_log(&hub);
+        cr_assert(code == 0, "%d: %s", code, output);
+        char *waits = strstr(log, "waiting for the supervisor to claim"), *told = strstr(log, "\n0 directory "),
+             *resumed = strstr(log, "\n0 resumed 0\n");
+        cr_assert(told && waits > told && resumed > waits, "%s", log);
+        tarn_test_remove(folder);
+        free(command);
+        free(folder);
+        free(output);
+        free(log);
+    }
+}
+
 /* Rank 1 is told to stop at its third report. */
 static bool answer_stop(tarn_test_hub *self, int connection, int rank, const char *line)
 {

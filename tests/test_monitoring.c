@@ -402,6 +402,44 @@ Test(monitoring, promtool_has_nothing_to_say_about_the_text_of_runs)
     free(text);
 }
 
+/* ---- runs that cannot serve
+ * ------------------------------------------------------------------------------------------
+ */
+
+static int times(const char *text, const char *what)
+{
+    int count = 0;
+    for (const char *at = text; (at = strstr(at, what)); at++) count++;
+    return count;
+}
+
+Test(monitoring, a_wrong_address_ends_all_ranks_and_a_taken_port_is_one_warning)
+{
+    char *output;
+    int code = tarn_test_tarn(folder, "", 2, "train gpt.yaml metrics.listen=nowhere", &output);
+    cr_expect_eq(code, 2, "%d: %s", code, output);
+    cr_expect(strstr(output, "metrics.listen: \"nowhere\" is no ADDRESS:PORT"), "%s", output);
+    free(output);
+    code = tarn_test_tarn(folder, "", 0, "train gpt.yaml metrics.file=missing/tarn.prom", &output);
+    cr_expect_eq(code, 2, "%d: %s", code, output);
+    cr_expect(strstr(output, "metrics.file missing/tarn.prom"), "%s", output);
+    free(output);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int file = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_not(bind(file, (struct sockaddr *)&address, length));
+    cr_assert_not(listen(file, 1));
+    cr_assert_not(getsockname(file, (struct sockaddr *)&address, &length));
+    char *arguments = tarn_test_format("train gpt.yaml metrics.listen=127.0.0.1:%d", ntohs(address.sin_port));
+    code = tarn_test_tarn(folder, "", 0, arguments, &output);
+    cr_expect_eq(code, 0, "%s", output);
+    cr_expect_eq(times(output, "metrics.listen"), 1, "%s", output);
+    cr_expect(strstr(output, "Address already in use; training goes on"), "%s", output);
+    free(output);
+    free(arguments);
+    close(file);
+}
+
 /* ---- a real Prometheus
  * -------------------------------------------------------------------------------------------------
  */
@@ -476,6 +514,51 @@ static double query_until(int port, const char *expression, double least)
     cr_expect(value >= least, "%s is %g, not at least %g", expression, value, least);
     cr_expect_eq(series, 1, "%s has %d series", expression, series);
     return value;
+}
+
+/* The value of a name's first series; NAN when there is none. */
+static double value_of(const char *text, const char *name)
+{
+    char *begin = tarn_test_format("\n%s{", name);
+    const char *at = text ? strstr(text, begin) : NULL, *value = at ? strstr(at, "} ") : NULL;
+    free(begin);
+    return value ? strtod(value + 2, NULL) : NAN;
+}
+
+Test(monitoring, a_run_that_was_killed_goes_on_counting)
+{
+    char *output, *text = NULL;
+    pid_t run = start(TARN_PROGRAM " train gpt.yaml train.steps=100000000 checkpoint.every=50 train.eval_every=50",
+                      "train.log");
+    for (int i = 0; i < 600 && !(value_of(text, "tarn_checkpoints_total") >= 2); i++) {
+        tarn_test_pause(0.2);
+        free(text);
+        text = read_in("gpt.prom");
+    }
+    cr_assert_geq(value_of(text, "tarn_checkpoints_total"), 2);
+    cr_expect_eq(value_of(text, "tarn_restarts_total"), 0);
+    free(text);
+    tarn_test_pause(4); /* so that the file, a moment behind, has most of the steps */
+    kill(run, SIGKILL);
+    waitpid(run, NULL, 0);
+    text = read_in("gpt.prom");
+    double steps = value_of(text, "tarn_steps_total"), checkpoints = value_of(text, "tarn_checkpoints_total");
+    cr_expect(strstr(text, "status=\"running\"} 1\n"), "a killed run stays behind as running");
+    free(text);
+    char *arguments =
+        tarn_test_format("train gpt.yaml train.steps=%.0f checkpoint.every=50 train.eval_every=50", 2 * steps + 100);
+    int code = tarn_test_tarn(folder, "", 0, arguments, &output);
+    cr_expect_eq(code, 0, "%s", output);
+    text = read_in("gpt.prom");
+    cr_expect_eq(value_of(text, "tarn_restarts_total"), 1);
+    cr_expect_eq(value_of(text, "tarn_steps_total"), 2 * steps + 100);
+    cr_expect_eq(value_of(text, "tarn_last_checkpoint_step"), 2 * steps + 100);
+    cr_expect_gt(value_of(text, "tarn_checkpoints_total"), checkpoints);
+    cr_expect_eq(value_of(text, "tarn_broken_promise"), 0);
+    cr_expect_eq(value_of(text, "tarn_track_lost_total"), 0);
+    free(text);
+    free(arguments);
+    free(output);
 }
 
 Test(monitoring, prometheus_scrapes_a_run)

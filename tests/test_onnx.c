@@ -2,6 +2,7 @@
  * parameters in a file of their own, atomic writing, `tarn export`. What needs Python skips without TARN_TEST_PYTHON.
  */
 #include "checkpoint/onnx/model.h"
+#include "launch/export.h"
 #include "tests/onnx_decode.h"
 #include "tests/onnx_support.h"
 #include "tests/run_support.h"
@@ -446,4 +447,62 @@ Test(onnx, tarn_export_writes_the_newest_checkpoint_and_verifies_it)
     free(yaml);
     free(path);
     check_with_python();
+}
+
+Test(onnx, tarn_export_logs_and_registers_a_model_that_mlflow_loads_by_its_alias)
+{
+    static const char run[] = "name: t\nmodel: {kind: mlp, sizes: [4, 6, 3], activation: tanh}\n"
+                              "data: {kind: idx, images: images, labels: labels}\n"
+                              "train: {steps: 3, batch: 4, shards: 2}\ncheckpoint: {dir: ckpt, every: 2}\n"
+                              "track: {store: mlruns}\n";
+    /* Twelve images of 2 x 2, in IDX. */
+    unsigned char images[16 + 48] = {0, 0, 8, 3, 0, 0, 0, 12, 0, 0, 0, 2, 0, 0, 0, 2},
+                              labels[8 + 12] = {0, 0, 8, 1, 0, 0, 0, 12};
+    for (int i = 0; i < 48; i++) images[16 + i] = (unsigned char)(i * 37);
+    for (int i = 0; i < 12; i++) labels[8 + i] = (unsigned char)(i % 3);
+    char *yaml = in_folder("run.yaml"), *of_images = in_folder("images"), *of_labels = in_folder("labels");
+    cr_assert(tarn_test_write(yaml, run, strlen(run)) && tarn_test_write(of_images, images, sizeof images) &&
+              tarn_test_write(of_labels, labels, sizeof labels));
+    free(run_tarn(0, "", 0, "train run.yaml"));
+    expect_output(0, "", 0, "export ckpt --log --register digits --alias champion", "a version of digits");
+    expect_output(0, "", 2, "export ckpt --log", "logged as model t of run");
+    expect_output(2, "", 0, "export ckpt --log --alias champion", "--register NAME");
+    char *alias = in_folder("mlruns/models/digits/aliases/champion"), *version = tarn_test_read(alias, NULL);
+    cr_expect(version && atoi(version) == 1, "alias: %s", version ? version : "none");
+    char *status = NULL;
+    char *command =
+        tarn_test_format("cd %s && grep -l '^run_name' mlruns/0/*/meta.yaml | xargs grep -h '^status'", folder);
+    cr_expect_eq(tarn_test_run(command, 30, &status), 0);
+    cr_expect_str_eq(status, "status: 3\n", "the run is finished, as before: %s", status);
+    free(status);
+    free(command);
+
+    tarn_export_source source;
+    char *checkpoint = in_folder("ckpt"), *directory = in_folder("cases");
+    tarn_onnx_input input;
+    cr_assert(!mkdir(directory, 0777));
+    cr_assert_eq(tarn_export_open(&source, context, checkpoint), TARN_OK, "%s", message());
+    cr_expect_str_eq(source.origin.classes, "[\"0\", \"1\", \"2\"]");
+    cr_assert_eq(tarn_onnx_input_of(context, source.model, &(tarn_onnx_options){0}, &input), TARN_OK);
+    for (int number = 0; number < 2; number++)
+        cr_assert(tarn_test_onnx_case(context, source.model, &input, 1 + 4 * number, 1, directory, number));
+    tarn_export_close(&source);
+    const char *python = getenv("TARN_TEST_PYTHON");
+    if (!python || !*python) cr_skip_test("TARN_TEST_PYTHON is not set: mlflow was not asked");
+    command = tarn_test_format("MLFLOW_ALLOW_FILE_STORE=true exec %s %s/tests/python/onnx_check.py --registered "
+                               "file:%s/mlruns digits %s",
+                               python, TARN_SOURCE_DIR, folder, directory);
+    char *output;
+    int code = tarn_test_run(command, 240, &output);
+    cr_expect_eq(code, 0, "%s", output);
+    cr_log_info("%s", output);
+    free(output);
+    free(command);
+    free(version);
+    free(alias);
+    free(checkpoint);
+    free(directory);
+    free(yaml);
+    free(of_images);
+    free(of_labels);
 }

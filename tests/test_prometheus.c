@@ -61,6 +61,11 @@ static tarn_track_event metric(const char *key, double value, int64_t step)
         .kind = TARN_TRACK_METRIC, .key = key, .value = value, .step = step, .time_ms = 1700000000000 + step};
 }
 
+static tarn_track_event begin(int64_t time_ms)
+{
+    return (tarn_track_event){.kind = TARN_TRACK_BEGIN, .text = "{\"ranks\":4}", .time_ms = time_ms};
+}
+
 static void give(tarn_sink *sink, tarn_track_event event)
 {
     tarn_sink_report report;
@@ -211,7 +216,7 @@ Test(prometheus, keys_become_names_labels_and_base_units)
         cr_expect_str_eq(name.name, rows[i].name, "%s: %s", rows[i].key, name.name);
         cr_expect_str_eq(name.part ? name.part : "-", rows[i].part ? rows[i].part : "-", "%s", rows[i].key);
         cr_expect_str_eq(name.part_value, rows[i].part_value, "%s", rows[i].key);
-        cr_expect_eq(name.scale, rows[i].scale, "%s: %g", rows[i].key, name.scale);
+        cr_expect_eq(name.times / name.over, rows[i].scale, "%s", rows[i].key);
         cr_expect_eq(name.whole, rows[i].whole, "%s", rows[i].key);
     }
 }
@@ -285,7 +290,7 @@ static const tarn_track_event some_events[] = {
     {.kind = TARN_TRACK_METRIC, .key = "system/rank_10/compute_seconds", .value = 3, .step = 2},
     {.kind = TARN_TRACK_METRIC, .key = "system/rank_9/compute_seconds", .value = 4, .step = 2},
     {.kind = TARN_TRACK_METRIC, .key = "system/system_memory_usage_megabytes", .value = 1.5, .step = 2},
-    {.kind = TARN_TRACK_METRIC, .key = "system/node_1/cpu_utilization_percentage", .value = 50, .step = 2},
+    {.kind = TARN_TRACK_METRIC, .key = "system/node_1/cpu_utilization_percentage", .value = 24.3, .step = 2},
     {.kind = TARN_TRACK_METRIC, .key = "train.skipped", .value = 3, .step = 2, .time_ms = 1700000002500},
     {.kind = TARN_TRACK_METRIC, .key = "big.megabytes", .value = 1e308, .step = 2, .time_ms = 1700000002500},
     {.kind = TARN_TRACK_TAG, .key = "nonfinite.train.accuracy", .text = "nan at step 2", .time_ms = 1700000002500},
@@ -302,7 +307,7 @@ Test(prometheus, the_text_has_the_newest_value_of_each_metric)
     cr_expect_eq(value_of(text, "tarn_rank_compute_seconds", "rank=\"9\""), 4);
     cr_expect(strstr(text, "rank=\"9\"") < strstr(text, "rank=\"10\""), "ranks are in their order");
     cr_expect_eq(value_of(text, "tarn_system_memory_usage_bytes", NULL), 1.5e6);
-    cr_expect_eq(value_of(text, "tarn_node_cpu_utilization_ratio", "node=\"1\""), 0.5);
+    cr_expect_eq(value_of(text, "tarn_node_cpu_utilization_ratio", "node=\"1\""), 0.243);
     cr_expect_eq(value_of(text, "tarn_steps_total", NULL), 2);
     cr_expect_eq(value_of(text, "tarn_last_step_timestamp_seconds", NULL), 1700000002.5);
     cr_expect_eq(value_of(text, "tarn_begin_timestamp_seconds", NULL), 1700000000);
@@ -339,6 +344,11 @@ Test(prometheus, taking_events_twice_changes_nothing)
     for (int i = 0; i < SOME; i++) tarn_prometheus_table_take(table, &some_events[i]);
     char *thrice = text_of(table);
     cr_expect_str_eq(once, thrice);
+    const tarn_track_event older[] = {metric("train.loss", 99, 1), metric("train.skipped", 1, 1), begin(1600000000000)};
+    for (int i = 0; i < 3; i++) tarn_prometheus_table_take(table, &older[i]);
+    free(thrice);
+    thrice = text_of(table);
+    cr_expect_str_eq(once, thrice, "what is older changes nothing");
     free(once);
     free(thrice);
     tarn_prometheus_table_destroy(table);
@@ -636,6 +646,10 @@ Test(prometheus, a_taken_port_is_a_warning_and_served_once_it_is_free)
         tarn_prometheus_sink_address(second, later);
     }
     cr_expect_str_eq(later, address);
+    tarn_track_event event = metric("train.loss", 3, 4);
+    tarn_sink_report report;
+    second->write(second, &event, 1, &report);
+    cr_expect(strstr(report.problem, "metrics.listen") && strstr(report.problem, address), "%s", report.problem);
     char *text = get(address, "/metrics", NULL);
     cr_expect_eq(value_of(text, "tarn_train_loss", NULL), 3, "%s", text);
     free(text);
@@ -720,11 +734,6 @@ Test(prometheus, the_file_is_whole_at_every_moment_and_ends_with_the_last_values
     free(path);
 }
 
-static tarn_track_event begin(int64_t time_ms)
-{
-    return (tarn_track_event){.kind = TARN_TRACK_BEGIN, .text = "{\"ranks\":2}", .time_ms = time_ms};
-}
-
 Test(prometheus, counters_go_on_in_the_next_process)
 {
     char notice[TARN_SINK_PROBLEM], *path = tarn_test_format("%s/tarn.prom", folder);
@@ -780,7 +789,8 @@ Test(prometheus, a_folder_that_goes_away_is_told_once_and_nothing_is_lost)
     cr_assert_not(mkdir(inside, 0755));
     char *path = tarn_test_format("%s/tarn.prom", inside);
     tarn_sink *sink = open_sink(&(tarn_track_options){.metrics_file = path}, notice);
-    tarn_test_remove(inside);
+    char *away = tarn_test_format("%s/away", folder);
+    cr_assert_not(rename(inside, away)); /* at once, whatever the publisher is doing in it */
     int told = 0;
     for (int step = 1; step < 100; step++) {
         tarn_track_event event = metric("train.loss", step, step);
@@ -801,5 +811,6 @@ Test(prometheus, a_folder_that_goes_away_is_told_once_and_nothing_is_lost)
     cr_expect(text && value_of(text, "tarn_train_loss", NULL) == 99);
     free(text);
     free(path);
+    free(away);
     free(inside);
 }

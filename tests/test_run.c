@@ -15,7 +15,7 @@ static char *folder;
 
 static void set_up(void)
 {
-    folder = tarn_test_directory();
+    folder = tarn_test_fast_directory();
     setenv("TMPDIR", folder, 1); /* sessions lie here: what is left can be seen */
     setenv("ASAN_OPTIONS", "detect_leaks=0", 0);
 }
@@ -385,6 +385,68 @@ Test(run, fewer_ranks_when_hosts_are_gone_and_more_when_they_return)
     free(path);
 }
 
+/* ---- files and terminals that stand still -------------------------------------------------------------------------
+ */
+
+/* $STALL before a command: what `tarn run` does to files that begin with $FILES waits while the file `still` exists. */
+#define STALL                                                                                                          \
+    "STALL=\"env LD_PRELOAD=" TARN_BINARY_DIR "/tests/libstall_io.so TARN_STALL_PREFIX=$PWD/$FILES "                   \
+    "TARN_STALL_WHILE=$PWD/still TARN_STALL_WORD=run ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0\"\n"
+
+/* Ranks end themselves when they hear nothing for --hang. */
+Test(run, ranks_go_on_while_the_disk_of_the_status_file_stands_still)
+{
+    char *output = script(
+        0, "FILES=supervisor.json\n" STALL "$STALL $T run -n 2 --hang 2 -- $FAKE . 100000 0.01 >log 2>&1 & P=$!\n"
+           "steps 10; until grep -q '\"begun\":.true' supervisor.json; do sleep 0.05; done\n"
+           /* the next text is due after five seconds */
+           "touch still; sleep 1; cp supervisor.json before; sleep 10; cmp before supervisor.json && echo stood\n"
+           "A=$(cat step); steps $((A + 5)); rm still\n"
+           "while cmp -s before supervisor.json; do sleep 0.05; done; echo written\n"
+           "kill -TERM $P; wait $P; echo \"code $?\"; cat launched log");
+    expect_text(output, "stood\nwritten\ncode 75\nranks 2 restarted no from 0\n");
+    cr_expect(!strstr(output, "restarted yes"), "%s", output);
+    expect_state("stopped", 0);
+    free(output);
+}
+
+Test(run, a_claim_that_waits_for_the_disk_keeps_nobody_who_trains_and_comes_too_late_for_none)
+{
+    char *output = script(0, "FILES=supervisor.json\n" STALL
+                             "touch still; $STALL $T run -n 2 --hang 2 -- $FAKE . 100000 0.01 >log 2>&1 & P=$!\n"
+                             "steps 10; sleep 5; A=$(cat step); steps $((A + 5))\n"
+                             /* another one has the file when the disk is back */
+                             "flock supervisor.json sleep 600 & Q=$!\n"
+                             "until ! flock -n supervisor.json true; do sleep 0.05; done; rm still\n"
+                             "until grep -q 'this run trains there and goes on' log; do sleep 0.05; done\n"
+                             "A=$(cat step); steps $((A + 100)); pkill -P $Q; wait $Q\n"
+                             "until grep -q '\"begun\":.true' supervisor.json; do sleep 0.05; done\n"
+                             "kill -TERM $P; wait $P; echo \"code $?\"; cat launched log");
+    expect_text(output, "code 75\nranks 2 restarted no from 0\n");
+    expect_text(output, "another tarn run supervises this run");
+    expect_state("stopped", 0);
+    free(output);
+}
+
+/* A terminal that is held, a pipe whose reader is busy. */
+Test(run, a_stderr_that_nobody_reads_holds_up_nothing_but_its_lines)
+{
+    char *output =
+        script(0, "mkfifo pipe; exec 9<>pipe\n"
+                  "dd if=/dev/zero of=pipe bs=512 oflag=nonblock 2>/dev/null\n"
+                  "$T run -n 2 --hang 2 -- $FAKE . 400 0.01 kill@20:1 stuck@100:0:2 2>pipe & P=$!\n"
+                  "until grep -q '\"state\":.\"finished\"' supervisor.json; do sleep 0.05; done 2>/dev/null\n"
+                  "cat step; tr -d '\\000' <pipe 9>&- & R=$!; wait $P; echo \"code $?\"; sleep 1\n"
+                  "exec 9>&-; wait $R");
+    cr_expect(!strncmp(output, "400\n", 4), "%s", output);
+    expect_text(output, "the first to go was rank 1");
+    expect_text(output, "no work done");
+    expect_text(output, "stacks of all ranks: ");
+    expect_text(output, "code 0");
+    expect_state("finished", 2);
+    free(output);
+}
+
 /* ---- tarn train ----------------------------------------------------------------------------------------------------
  */
 
@@ -443,8 +505,9 @@ Test(run, a_restart_of_a_run_from_scratch_resumes)
     free(output);
 }
 
-/* A long run in the folder `dir` of the test's folder, and a second one beside it. */
-static char *second_job(const char *first, const char *second)
+/* A long run in the folder `dir` of the test's folder, and a second one beside it, once the first one trains.
+ * `is_there`: a shell condition that holds from then on, besides that there is a checkpoint. */
+static char *second_job(const char *first, const char *is_there, const char *second)
 {
     char *path = tarn_test_format("%s/text.txt", folder);
     cr_assert(tarn_test_write_text(path, 300));
@@ -452,12 +515,14 @@ static char *second_job(const char *first, const char *second)
     path = tarn_test_format("%s/run.yaml", folder);
     cr_assert(tarn_test_write(path, run_file, strlen(run_file)));
     free(path);
-    char *text = tarn_test_format("%s train.steps=1000000 >first 2>&1 & P=$!\n"
-                                  "until ls dir/ckpt-* >/dev/null 2>&1; do sleep 0.05; done\n"
-                                  "B=$(date +%%s); %s train.steps=1000000; echo \"code $? of $P\"\n"
+    /* It saves rarely: it runs as long as the second job takes to give up. */
+    char *text = tarn_test_format("%s train.steps=100000000 checkpoint.every=200 >first 2>&1 & P=$!\n"
+                                  "until ls dir/ckpt-* >/dev/null 2>&1 && %s; do\n"
+                                  "    kill -0 $P || { cat first; exit 9; }; sleep 0.05; done\n"
+                                  "B=$(date +%%s); %s train.steps=100000000; echo \"code $? of $P\"\n"
                                   "echo \"seconds $(( $(date +%%s) - B ))\"\n"
                                   "kill -TERM $P; wait $P; echo \"first $?\"",
-                                  first, second);
+                                  first, is_there, second);
     char *output = script(0, text);
     free(text);
     expect_text(output, "first 75");
@@ -469,7 +534,7 @@ static char *second_job(const char *first, const char *second)
 
 Test(run, a_second_supervised_job_on_one_directory_refuses_at_once_and_names_the_first)
 {
-    char *output = second_job("$T run -n 2 -- " TRAIN, "$T run -n 2 -- " TRAIN);
+    char *output = second_job("$T run -n 2 -- " TRAIN, "[ -f dir/supervisor.json ]", "$T run -n 2 -- " TRAIN);
     const char *named = strstr(output, "another tarn run supervises this run: process "), *of = strstr(output, "of ");
     cr_assert(named, "%s", output);
     while (of && strncmp(of - 7, "code 2 of ", 10)) of = strstr(of + 1, "of ");
@@ -479,9 +544,29 @@ Test(run, a_second_supervised_job_on_one_directory_refuses_at_once_and_names_the
     free(output);
 }
 
+/* Rank 0 takes the directory only when its supervisor has it: of two jobs that start the first one trains. */
+Test(run, ranks_touch_the_directory_once_it_is_claimed)
+{
+    char *path = tarn_test_format("%s/text.txt", folder);
+    cr_assert(tarn_test_write_text(path, 300));
+    free(path);
+    path = tarn_test_format("%s/run.yaml", folder);
+    cr_assert(tarn_test_write(path, run_file, strlen(run_file)));
+    free(path);
+    char *output =
+        script(0, "FILES=dir\n" STALL "touch still; $STALL $T run -n 2 --hang 2 -- " TRAIN " train.steps=40 & P=$!\n"
+                  "until [ -d dir ]; do sleep 0.05; done; sleep 5; ls -A dir; echo nothing\n"
+                  "rm still; wait $P; echo \"code $?\"; ls dir");
+    cr_expect(!strncmp(output, "nothing\n", 8), "%s", output);
+    expect_text(output, "code 0");
+    expect_text(output, "ckpt-");
+    expect_text(output, "supervisor.json");
+    free(output);
+}
+
 Test(run, a_supervised_job_beside_an_unsupervised_one_waits_a_while_and_refuses)
 {
-    char *output = second_job(TRAIN, "$T run -n 2 -- " TRAIN);
+    char *output = second_job(TRAIN, "true", "$T run -n 2 -- " TRAIN);
     expect_text(output, "busy: ");
     expect_text(output, "another run is writing to ");
     expect_text(output, "waited 3");

@@ -133,6 +133,7 @@ static void note(tarn_drain *drain, const tarn_sink_report *report, int64_t numb
     if (refused)
         say(drain, "%s refused a part of the record: %s; training goes on, what was refused is counted",
             report->problem);
+    if (whole && !report->lost && *report->problem) say(drain, "%s: %s", report->problem);
     if (began) say(drain, "%s takes no events now: %s; training goes on, they wait in the spool", report->problem);
     if (works && whole) say(drain, "%s takes events again%s", "");
     drain->failures = whole ? 0 : report->taken ? 1 : drain->failures + 1;
@@ -293,6 +294,16 @@ void tarn_drain_get(tarn_drain *drain, tarn_drain_state *state)
 const char *tarn_drain_name(const tarn_drain *drain)
 {
     return drain->sink->name;
+}
+
+bool tarn_drain_shows_statistics(const tarn_drain *drain)
+{
+    return drain->sink->statistics != NULL;
+}
+
+void tarn_drain_show_statistics(tarn_drain *drain, const tarn_track_statistics *statistics)
+{
+    if (drain->sink->statistics) drain->sink->statistics(drain->sink, statistics);
 }
 
 void tarn_drain_stop(tarn_drain *drain)

@@ -29,6 +29,9 @@ void tarn_drain_show(tarn_drain *drain, int64_t number);
 bool tarn_drain_wait(tarn_drain *drain, int64_t number, double until);
 void tarn_drain_get(tarn_drain *drain, tarn_drain_state *state);
 const char *tarn_drain_name(const tarn_drain *drain);
+/* Whether the sink shows what tracking says of itself, and handing it over. */
+bool tarn_drain_shows_statistics(const tarn_drain *drain);
+void tarn_drain_show_statistics(tarn_drain *drain, const tarn_track_statistics *statistics);
 /* Ends the thread (a write under way is cancelled), remembers how far the sink is, ends the sink. A sink whose write
  * does not return is left behind with its thread. */
 void tarn_drain_stop(tarn_drain *drain);

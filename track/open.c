@@ -111,7 +111,9 @@ tarn_status tarn_tracker_open_sinks(tarn_tracker *tracker, bool resumed, bool te
         char notice[TARN_SINK_PROBLEM] = "";
         *problem = '\0';
         status = open_sink(tracker, &tarn_sink_rows[i], resumed, notice, problem);
-        if (*notice && tells) tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %s", notice);
+        /* Without `tells` nothing is new to a reader in that the store lacks the run; a port in use is. */
+        bool told = tells || (tracker->context && tarn_sink_rows[i].open != tarn_file_store_sink_open);
+        if (*notice && told) tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %s", notice);
     }
     return status;
 }

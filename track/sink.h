@@ -35,7 +35,8 @@ typedef struct tarn_sink_report {
     int64_t taken;      /* events [0, taken) are done: recorded, or refused for good; the rest is offered again */
     int64_t lost;       /* of those, refused for good */
     double retry_after; /* seconds the destination asked for; 0: the drain's own back-off */
-    char problem[TARN_SINK_PROBLEM]; /* first reason of a loss or of the wait, with the remedy; "" */
+    char problem[TARN_SINK_PROBLEM]; /* first reason of a loss or of the wait, with the remedy; without either of
+                                        them something to be told, once; "" */
 } tarn_sink_report;
 
 /* What tracking says of itself, for sinks that show it. */

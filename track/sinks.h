@@ -17,7 +17,8 @@ typedef struct tarn_sink_row {
 extern const tarn_sink_row *tarn_sink_rows;
 extern int tarn_sink_row_count;
 
-tarn_sink_open tarn_file_store_sink_open, tarn_mlflow_sink_open, tarn_tensorboard_sink_open, tarn_prometheus_sink_open;
+tarn_sink_open tarn_file_store_sink_open, tarn_mlflow_sink_open, tarn_tensorboard_sink_open, tarn_wandb_sink_open,
+    tarn_prometheus_sink_open;
 
 /* Whether the options name a destination of that kind. options, here and below: with the store as tarn_track_resolve
  * gave it. */

@@ -372,6 +372,7 @@ static void end_drains(tarn_tracker *tracker, double until)
         tarn_drain_get(tracker->drains[i], &state);
         tell_drain(tracker, tracker->drains[i], &state);
     }
+    tarn_tracker_tell_sinks(tracker);
     for (int i = 0; i < tracker->drain_count; i++) tarn_drain_stop(tracker->drains[i]);
     tracker->drain_count = 0;
 }

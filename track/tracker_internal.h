@@ -84,6 +84,9 @@ tarn_status tarn_tracker_start_writer(tarn_tracker *tracker);
 /* What is queued, and what lies in the inbox, is written; then the thread ends. */
 void tarn_tracker_end_writer(tarn_tracker *tracker);
 
+/* Hands what tracking knows of itself to the sinks that show it. By the writer, or when it has ended. */
+void tarn_tracker_tell_sinks(tarn_tracker *tracker);
+
 /* The thread that takes from the queue. */
 void *tarn_tracker_write(void *tracker);
 

@@ -23,6 +23,7 @@
 /* How often it looks for what other ranks, and other processes, hand in. */
 #define RANKS_SECONDS  0.25
 #define OTHERS_SECONDS 1.0
+#define TELL_SECONDS   1.0
 #define AWAIT_SECONDS  0.01
 
 typedef struct writing {
@@ -30,7 +31,7 @@ typedef struct writing {
     tarn_queued_event *batch;
     size_t at, count;
     int64_t taken; /* events of the queue up to the end of the batch */
-    double synced_at, looked_at;
+    double synced_at, looked_at, told_at;
     bool looked_last;
 } writing;
 
@@ -213,6 +214,10 @@ static bool go_round(writing *state)
     tarn_tracker *tracker = state->tracker;
     bool waits = state->at < state->count || tracker->spool.text.used; /* the disk refused it */
     if (!waits) look(state);
+    if (tarn_seconds() > state->told_at + TELL_SECONDS) {
+        tarn_tracker_tell_sinks(tracker);
+        state->told_at = tarn_seconds();
+    }
     pthread_mutex_lock(&tracker->lock);
     bool goes_on = waits || gather(state);
     bool more = tracker->queue.count > 0, nothing = tracker->durable == state->taken;

@@ -8,6 +8,7 @@
  *   desync.c    which tensor and which ranks, when parameters differ
  *   history.c   the evaluations so far, the best one, early stopping
  *   evaluate.c  mean loss and accuracy over a data set
+ *   histograms.c  weights and gradients, how they are spread
  *   run_id.c    the tracking run of a run without a checkpoint
  *   run_record.c  tags, data sets, configuration and log of a run in its record; samples of the hosts
  *   state.c     what a checkpoint holds, saving and loading it
@@ -227,6 +228,11 @@ void tarn_trainer_log_measurements(tarn_trainer *trainer);
 /* A checkpoint is durable, an evaluation done. */
 void tarn_trainer_log_saved(tarn_trainer *trainer, int64_t step);
 void tarn_trainer_log_evaluation(tarn_trainer *trainer, double seconds);
+
+/* ---- histograms.c ---- */
+/* Logs how weights and gradient are spread, every options.histograms_every steps, on rank 0. After the update: gradient
+ * is that of the step, still as the reduction left it; its mean is over `total`. */
+void tarn_trainer_track_histograms(tarn_trainer *trainer, const float *gradient, double total);
 
 /* ---- desync.c ---- */
 /* Of all parameters and moments as they lie in memory now. */

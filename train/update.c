@@ -97,7 +97,8 @@ static tarn_status apply_update(tarn_trainer *trainer, const float *gradient, do
     /* A checkpoint that is due compares the moments too: hashed here, where they pass through the cache. */
     bool whole = trainer->store && checkpoint_due(trainer, trainer->step + 1);
     tarn_status status;
-    if (!isfinite(loss) || !isfinite(sum_of_squares)) {
+    bool finite = isfinite(loss) && isfinite(sum_of_squares);
+    if (!finite) {
         status = tarn_trainer_not_finite(trainer, loss, sum_of_squares);
         progress->gradient_norm = sqrt(sum_of_squares) / total;
     } else {
@@ -119,6 +120,7 @@ static tarn_status apply_update(tarn_trainer *trainer, const float *gradient, do
     double now = tarn_seconds();
     progress->step_seconds = now - trainer->step_started;
     progress->per_second = total / progress->step_seconds;
+    if (finite) tarn_trainer_track_histograms(trainer, gradient, total);
     return TARN_OK;
 }
 

@@ -5,6 +5,9 @@ Each folder holds model.onnx and cases: case-N.txt ("dtype shape / dtype shape" 
 case-N.out, the bytes of an input and of Tarn's own output. onnx.checker looks at the whole model with strict shape
 inference, then ONNX Runtime must give the same outputs to 1e-5 (times the largest of them where that is over 1). Prints one line a folder; exit code 1 at the first
 that fails. A folder with MLmodel is opened by mlflow as well, both ways.
+
+onnx_check.py --registered STORE NAME FOLDER loads models:/NAME@champion from an MLflow store instead, and compares its
+predictions with the cases of the folder.
 """
 import pathlib
 import sys
@@ -80,5 +83,18 @@ def check_mlflow(folder):
     return largest
 
 
-for argument in sys.argv[1:]:
-    check(pathlib.Path(argument).parent)
+def check_registered(store, name, folder):
+    import mlflow
+
+    mlflow.set_tracking_uri(store)
+    loaded = mlflow.pyfunc.load_model(f"models:/{name}@champion")
+    for x, y in cases(pathlib.Path(folder)):
+        print(f"{name}: largest difference", compare(name, y, loaded.predict({"input": feed(x)})["output"]))
+    print("run", loaded.metadata.run_id)
+
+
+if sys.argv[1] == "--registered":
+    check_registered(*sys.argv[2:])
+else:
+    for argument in sys.argv[1:]:
+        check(pathlib.Path(argument).parent)

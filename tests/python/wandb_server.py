@@ -7,6 +7,7 @@ History lines are placed by their offset, as the real server does: a line sent t
 
 import gzip
 import json
+import os
 import re
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,7 +57,7 @@ def file_stream(name, body):
             run["history"][offset:offset + len(lines)] = lines
         elif file == "wandb-events.jsonl":
             lines = [json.loads(line) for line in chunk["content"]]
-            run["system"][chunk["offset"]:chunk["offset"] + len(lines)] = lines
+            run["system"] += lines  # each file of a run has its own offsets here
         elif file == "wandb-summary.json":
             for line in chunk["content"]:
                 run["summary"].update(json.loads(line))
@@ -81,7 +82,6 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
         with open(sys.argv[1] + ".new", "w") as out:
             json.dump({"runs": runs, "unknown": unknown}, out)
-        import os
         os.replace(sys.argv[1] + ".new", sys.argv[1])
 
     def do_POST(self):
@@ -111,6 +111,11 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request, address):
+        pass  # clients that hang up
+
+
+server = Server(("127.0.0.1", 0), Handler)
 print(server.server_port, flush=True)
 server.serve_forever()

@@ -1,8 +1,7 @@
 /* points.h - the points that a file of ours holds already, so that those which come again after a crash stay out.
  *
- * The events of a spool come in one order, and what comes again is the end of what came before: a set is made when the
- * file is opened, and is of no more use from the first event that it does not hold. 16 bytes a point at most: hashes
- * of 64 bits; that two of a million points share one has a chance of 3 in 10^8.
+ * Made when a file is opened that an earlier process wrote, of what it holds. 16 bytes a point at most: hashes of 64
+ * bits; that two of a million points share one has a chance of 3 in 10^8.
  */
 #ifndef TARN_TRACK_BOARDS_POINTS_H
 #define TARN_TRACK_BOARDS_POINTS_H

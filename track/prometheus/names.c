@@ -11,13 +11,14 @@ enum { LONGEST_KEY = 250 };
 /* Units that promtool and the naming rules of Prometheus know as another unit's multiples. */
 static const struct {
     const char *unit, *base;
-    double scale;
-} units[] = {{"nanoseconds", "seconds", 1e-9}, {"microseconds", "seconds", 1e-6}, {"milliseconds", "seconds", 1e-3},
-             {"minutes", "seconds", 60},       {"hours", "seconds", 3600},        {"days", "seconds", 86400},
-             {"kilobytes", "bytes", 1e3},      {"megabytes", "bytes", 1e6},       {"gigabytes", "bytes", 1e9},
-             {"terabytes", "bytes", 1e12},     {"kibibytes", "bytes", 0x1p10},    {"mebibytes", "bytes", 0x1p20},
-             {"gibibytes", "bytes", 0x1p30},   {"tebibytes", "bytes", 0x1p40},    {"percentage", "ratio", 1e-2},
-             {"percent", "ratio", 1e-2}};
+    double times, over;
+} units[] = {
+    {"nanoseconds", "seconds", 1, 1e9}, {"microseconds", "seconds", 1, 1e6}, {"milliseconds", "seconds", 1, 1e3},
+    {"minutes", "seconds", 60, 1},      {"hours", "seconds", 3600, 1},       {"days", "seconds", 86400, 1},
+    {"kilobytes", "bytes", 1e3, 1},     {"megabytes", "bytes", 1e6, 1},      {"gigabytes", "bytes", 1e9, 1},
+    {"terabytes", "bytes", 1e12, 1},    {"kibibytes", "bytes", 0x1p10, 1},   {"mebibytes", "bytes", 0x1p20, 1},
+    {"gibibytes", "bytes", 0x1p30, 1},  {"tebibytes", "bytes", 0x1p40, 1},   {"percentage", "ratio", 1, 100},
+    {"percent", "ratio", 1, 100}};
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -65,7 +66,8 @@ static void to_base_unit(tarn_prometheus_name *out)
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)
         if (!strcmp(word, units[i].unit)) {
             strcpy(word, units[i].base);
-            out->scale = units[i].scale;
+            out->times = units[i].times;
+            out->over = units[i].over;
             return;
         }
 }
@@ -89,7 +91,7 @@ static bool reads_back(const tarn_prometheus_name *out, const char *key)
 void tarn_prometheus_name_of(tarn_prometheus_name *out, const char *key)
 {
     static const char *const reserved[] = {"_total", "_count", "_sum", "_bucket"};
-    *out = (tarn_prometheus_name){.scale = 1};
+    *out = (tarn_prometheus_name){.times = 1, .over = 1};
     const char *rest = take_part(out, key);
     /* MLflow names the memory of the machine system/system_memory_...: once is enough. */
     const char *stem = rest ? rest : key;

@@ -21,8 +21,8 @@ typedef struct tarn_prometheus_name {
     char name[TARN_PROMETHEUS_NAME];
     const char *part;                      /* "rank" or "node": the label's name; NULL: the key is of the whole run */
     char part_value[TARN_PROMETHEUS_PART]; /* its value: the rank's or node's number, as the key has it */
-    double scale;                          /* what a value is multiplied with, for base units */
-    bool whole;                            /* name and part tell the key: no other key becomes them */
+    double times, over; /* a value, times one and over the other, is in base units; 24.3 percent are then 0.243 */
+    bool whole;         /* name and part tell the key: no other key becomes them */
 } tarn_prometheus_name;
 
 /* key: by MLflow's rules, at most 250 bytes; a longer one is cut (and then never `whole`). */

@@ -118,6 +118,9 @@ static void try_port(prometheus_sink *sink)
     if (tarn_web_open(&web, sink->listen, page_of, sink, problem)) return;
     pthread_mutex_lock(&sink->lock);
     sink->web = web;
+    if (!*sink->problem)
+        snprintf(sink->problem, sizeof sink->problem, "metrics.listen: the port is free, http://%s/metrics serves now",
+                 tarn_web_address(web));
     pthread_mutex_unlock(&sink->lock);
 }
 

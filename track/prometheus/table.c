@@ -344,7 +344,7 @@ static void write_metrics(FILE *out, const tarn_prometheus_table *table)
         open_series(out, table, it->name.name);
         if (it->name.part) tarn_prometheus_write_label(out, it->name.part, it->name.part_value, false);
         if (!it->name.whole) tarn_prometheus_write_label(out, "key", it->key, false);
-        close_series(out, it->value * it->name.scale);
+        close_series(out, it->value * it->name.times / it->name.over);
     }
 }
 

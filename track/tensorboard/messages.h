@@ -7,7 +7,7 @@
 
 #include "runtime/protobuf/reader.h"
 #include "track/boards/values.h"
-#include "track/tensorboard/records.h"
+#include "track/boards/records.h"
 
 #include <cjson/cJSON.h>
 

@@ -1,10 +1,10 @@
-/* records.h - the records of an event file: length, its checksum, bytes, their checksum.
+/* records.h - records with checksums, as TensorFlow has them in its files: length, its checksum, bytes, their checksum.
  *
  * https://www.tensorflow.org/tutorials/load_data/tfrecord: u64 length, u32 masked crc32c of the length, the bytes, u32
  * masked crc32c of the bytes, all little-endian.
  */
-#ifndef TARN_TRACK_TENSORBOARD_RECORDS_H
-#define TARN_TRACK_TENSORBOARD_RECORDS_H
+#ifndef TARN_TRACK_BOARDS_RECORDS_H
+#define TARN_TRACK_BOARDS_RECORDS_H
 
 #include "runtime/protobuf/protobuf.h"
 #include "track/boards/file.h"

@@ -1,5 +1,5 @@
 /* records.c - see records.h. */
-#include "track/tensorboard/records.h"
+#include "track/boards/records.h"
 
 #include <pthread.h>
 #include <string.h>
