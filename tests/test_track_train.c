@@ -369,6 +369,42 @@ Test(track_train, hosts_are_numbered_by_their_first_ranks)
     }
 }
 
+/* ---- models ---------------------------------------------------------------------------------------------------------
+ */
+
+Test(track_train, a_registered_model_gets_a_version_a_run_and_an_alias)
+{
+    char *output;
+    expect_tarn("", 2, "train run.yaml --quiet track.register=digits", 0, NULL);
+    expect_tarn("", 0, "train run.yaml --quiet track.register=digits train.steps=45", 0, NULL);
+    expect_tarn("", 0, "track alias digits champion 2", 0, &output);
+    cr_expect(strstr(output, "digits@champion is version 2 now"), "%s", output);
+    free(output);
+    expect_shell("cat mlruns/models/digits/aliases/champion; ls mlruns/models/digits; ls mlruns/0/*/outputs | wc -l",
+                 "2aliases\nmeta.yaml\nversion-1\nversion-2\n2");
+    cJSON *run = show("recorded");
+    cr_assert_eq(cJSON_GetArraySize(cJSON_GetObjectItem(run, "models")), 2);
+    cJSON_Delete(run);
+    /* What was packed for the record does not stay in the spool's way, and one that is asked for by no key is not made.
+     */
+    expect_shell("ls checkpoints/spool/*/ | grep -c '^model-'", "0");
+    expect_tarn("", 0, "train run.yaml --quiet checkpoint.dir=plain track.store=plain-store", 0, NULL);
+    expect_shell("ls plain-store/0/models 2>/dev/null; ls plain-store/models 2>/dev/null", "");
+    const char *python = getenv("TARN_TEST_PYTHON");
+    char *line = tarn_test_format("cd '%s' && '%s' -c 'import mlflow, onnxruntime'", folder, python ? python : "false");
+    if (tarn_test_run(line, TARN_TEST_SECONDS, NULL)) cr_skip_test("no Python with mlflow and onnxruntime");
+    free(line);
+    line = tarn_test_format("cd '%s' && '%s' '%s/tests/python/load_registered.py' mlruns models:/digits@champion 2 7",
+                            folder, python, TARN_SOURCE_DIR);
+    cr_assert_eq(tarn_test_run(line, 300, &output), 0, "%s", output);
+    char *id = shell("basename $(dirname $(ls -d mlruns/0/*/metrics))"), *expected = tarn_test_format("run %s", id);
+    cr_expect(strstr(output, "shape (2, 7, ") && strstr(output, expected), "%s", output);
+    free(output);
+    free(line);
+    free(id);
+    free(expected);
+}
+
 /* ---- the real MLflow ------------------------------------------------------------------------------------------------
  */
 
