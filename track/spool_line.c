@@ -125,8 +125,8 @@ static char *take(char **at)
 
 static char *take_text(char **at)
 {
-    char *field = take(at), *out = field;
-    if (!field || !(out = strchr(field, '\\'))) return field;
+    char *field = take(at), *out = field ? strchr(field, '\\') : NULL;
+    if (!out) return field;
     for (const char *in = out; *in; in++) {
         if (*in != '\\') {
             *out++ = *in;
