@@ -37,6 +37,7 @@ struct tarn_spool_reader {
     int64_t corrupt;
     bool stopped; /* at the limit */
     bool failed;  /* the operating system refused */
+    bool at_end;  /* there was no more to read at the last look */
     bool torn;    /* what is in the buffer ends the segment without a newline */
 };
 
