@@ -3,6 +3,7 @@
  *   case_track log DIRECTORY STEPS [RUN_ID]   every rank logs metrics of its own and all of them one in common, a
  *                       parameter, a tag, a file; each settles now and then, as before a checkpoint
  *   case_track vanish DIRECTORY               the last rank ends without closing; rank 0 closes all the same
+ *   case_track threads DIRECTORY              four threads log while one settles: for ThreadSanitizer
  *   case_track refused DIRECTORY              a store that rank 0 cannot write is an error on all ranks
  */
 #include "runtime/base/context.h"
@@ -10,6 +11,8 @@
 
 #include <tarn/tarn.h>
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +51,30 @@ static int log_steps(tarn_tracker *tracker, const char *directory, int64_t steps
     return status != TARN_OK;
 }
 
+static void *log_from_thread(void *user)
+{
+    tarn_tracker *tracker = user;
+    char key[32];
+    static atomic_int threads;
+    snprintf(key, sizeof key, "thread/%d", threads++);
+    for (int64_t step = 0; step < 3000; step++) {
+        tarn_log_metric(tracker, key, (double)step, step);
+        tarn_log_metric(tracker, "all", (double)step, step);
+        if (step % 500 == 0) tarn_log_tag(tracker, "step", key);
+        if (step % 1000 == 0) tarn_track_settle(tracker, tarn_track_mark(tracker));
+    }
+    return NULL;
+}
+
+static int log_from_threads(tarn_tracker *tracker)
+{
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        if (pthread_create(&threads[i], NULL, log_from_thread, tracker)) return 1;
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+    return !tarn_track_flush(tracker, 60) || tarn_track_lost(tracker);
+}
+
 int main(int argc, char **argv)
 {
     if (tarn_init(&context, &argc, &argv)) return tarn_exit(context);
@@ -71,6 +98,7 @@ int main(int argc, char **argv)
     printf("rank %d run %s\n", rank, tarn_track_run_id(tracker));
     fflush(stdout);
     int failed = log_steps(tracker, argv[2], is_log && argc > 3 ? atoll(argv[3]) : 100);
+    if (!strcmp(argv[1], "threads")) failed |= log_from_threads(tracker);
     if (vanishes && rank == last && last) {
         tarn_track_settle(tracker, tarn_track_mark(tracker));
         sleep(1000); /* rank 0 ends the job */

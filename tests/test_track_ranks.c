@@ -94,3 +94,14 @@ Test(track_ranks, a_store_that_cannot_be_written_is_an_error_on_all)
     cr_assert(!strstr(output, "opened") && strstr(output, "track.store"), "%s", output);
     free(output);
 }
+
+Test(track_ranks, from_threads)
+{
+    free(launch(0, "threads", "", 0));
+    cr_assert_eq(lines_of("metrics/all"), 3000, "of four threads that say the same, one is recorded");
+    for (int i = 0; i < 4; i++) {
+        char *file = tarn_test_format("metrics/thread/%d", i);
+        cr_assert_eq(lines_of(file), 3000);
+        free(file);
+    }
+}
