@@ -6,6 +6,7 @@
  *  2. Collective is alone what every rank needs to sample its host: the step at which the samples go on.
  */
 #include "data/dataset.h"
+#include "track/environment.h"
 #include "track/tracker.h"
 #include "train/run_log.h"
 #include "train/system_metrics.h"
@@ -164,9 +165,9 @@ static void log_dataset(tarn_trainer *trainer, tarn_dataset *dataset, const char
 /* The tracker opens a file when it is logged: it may go right after. */
 static void log_config(tarn_trainer *trainer)
 {
-    const char *text = trainer->options.config_text, *temporary = getenv("TMPDIR");
+    const char *given = trainer->options.config_text, *temporary = getenv("TMPDIR");
     char folder[PATH_MAX], path[PATH_MAX + 16];
-    if (!text || !*text) return;
+    if (!given || !*given) return;
     int length = snprintf(folder, sizeof folder, "%s/tarn-XXXXXX", temporary && *temporary ? temporary : "/tmp");
     if (length >= (int)sizeof folder || !mkdtemp(folder)) {
         tarn_log(trainer->context, TARN_LOG_WARN, "tracking: the configuration is not among the artifacts: %s: %s",
@@ -175,7 +176,10 @@ static void log_config(tarn_trainer *trainer)
     }
     snprintf(path, sizeof path, "%s/run.yaml", folder);
     FILE *file = fopen(path, "w");
-    bool written = file && fputs(text, file) >= 0;
+    char *text = strdup(given);
+    if (text) tarn_environment_hide_logins(text);
+    bool written = file && text && fputs(text, file) >= 0;
+    free(text);
     if (file && fclose(file)) written = false;
     if (written)
         forgive(trainer, tarn_log_artifact(trainer->tracker, path, "config"));
