@@ -200,7 +200,7 @@ Test(track_train, a_killed_run_goes_on_in_the_same_record)
                  "2000\n2000\n2000");
     expect_shell("for f in $(find mlruns/*/*/metrics -type f); do cut -d' ' -f3 $f | sort | uniq -d; done | wc -l",
                  "0");
-    expect_shell("f=$(ls mlruns/*/*/metrics/system/cpu_utilization_percentage); [ $(tail -n1 $f | cut -d' ' -f3) = "
+    expect_shell("f=$(ls mlruns/*/*/metrics/system/disk_usage_percentage); [ $(tail -n1 $f | cut -d' ' -f3) = "
                  "$(($(wc -l <$f) - 1)) ] && echo counted",
                  "counted");
     cJSON *run = show("recorded");

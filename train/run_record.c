@@ -248,18 +248,21 @@ void tarn_trainer_place_among_hosts(char (*hosts)[TARN_HOST_BYTES], int ranks, i
  * node (a host may have come or gone). */
 static int64_t next_sample(tarn_trainer *trainer, int nodes)
 {
-    static const char name[] = "cpu_utilization_percentage";
+    /* Not every sample has every one of them. */
+    static const char *const names[] = {"cpu_utilization_percentage", "system_memory_usage_percentage",
+                                        "disk_usage_percentage"};
     char key[96];
     int64_t next = 0;
     if (tarn_rank(trainer->context) != 0) return 0;
-    for (int node = -1; node < nodes; node++) {
-        if (node < 0)
-            snprintf(key, sizeof key, "system/%s", name);
-        else
-            snprintf(key, sizeof key, "system/node_%d/%s", node, name);
-        int64_t step = tarn_track_next_step(trainer->tracker, key);
-        if (step > next) next = step;
-    }
+    for (int node = -1; node < nodes; node++)
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+            if (node < 0)
+                snprintf(key, sizeof key, "system/%s", names[i]);
+            else
+                snprintf(key, sizeof key, "system/node_%d/%s", node, names[i]);
+            int64_t step = tarn_track_next_step(trainer->tracker, key);
+            if (step > next) next = step;
+        }
     return next;
 }
 
