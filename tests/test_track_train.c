@@ -183,10 +183,10 @@ Test(track_train, tracking_changes_no_bits)
 
 Test(track_train, a_killed_run_goes_on_in_the_same_record)
 {
-    /* Killed behind the checkpoint of step 20, as hard as it gets, long before its end. */
+    /* Killed behind its first checkpoint, as hard as it gets, long before its end. */
     char *line = tarn_test_format(
         "cd '%s' && { TARN_TEST=1 %s train run.yaml --quiet train.steps=2000 & } && pid=$! && "
-        "until ls checkpoints/ckpt-000000000020.h5 >/dev/null 2>&1; do sleep 0.01; done; kill -9 $pid; wait $pid; true",
+        "until ls checkpoints/ckpt-*.h5 >/dev/null 2>&1; do sleep 0.01; done; kill -9 $pid; wait $pid; true",
         folder, TARN_PROGRAM);
     cr_assert_eq(tarn_test_run(line, 240, NULL), 0);
     free(line);
@@ -207,7 +207,7 @@ Test(track_train, a_killed_run_goes_on_in_the_same_record)
     const char *starts = at(run, "tags", "tarn.starts")->valuestring;
     long long first_ms, second_ms, resumed;
     cr_assert_eq(sscanf(starts, "%lld:0:1 %lld:%lld:1", &first_ms, &second_ms, &resumed), 3, "%s", starts);
-    cr_expect(first_ms < second_ms && resumed >= 20 && resumed % 10 == 0, "%s", starts);
+    cr_expect(first_ms < second_ms && resumed >= 10 && resumed % 10 == 0, "%s", starts);
     expect_text(run, "tags", "tarn.restart_reason", "rank 0 was ended by signal 9");
     cJSON_Delete(run);
     expect_shell("grep -c 'begins at step' mlruns/*/*/artifacts/log/train.log", "2");
