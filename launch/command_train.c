@@ -8,6 +8,7 @@
 #include "launch/sagemaker.h"
 #include "launch/schema.h"
 #include "runtime/dist/control.h"
+#include "track/environment.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,15 +147,16 @@ static void log_parameters(tarn_tracker *tracker, const tarn_config *config)
     for (int i = 0; i < tarn_run_schema_count; i++) {
         const char *value = tarn_config_value_text(config, tarn_run_schema[i].name);
         if (!value) continue;
-        char cut[MLFLOW_PARAM + 1];
-        size_t length = strlen(value);
+        char *own = strdup(value);
+        if (!own) continue;
+        tarn_environment_hide_logins(own);
+        size_t length = strlen(own);
         if (length > MLFLOW_PARAM) {
-            for (length = MLFLOW_PARAM; length && ((unsigned char)value[length] & 0xc0) == 0x80;) length--;
-            memcpy(cut, value, length);
-            cut[length] = 0;
-            value = cut;
+            for (length = MLFLOW_PARAM; length && ((unsigned char)own[length] & 0xc0) == 0x80;) length--;
+            own[length] = '\0';
         }
-        tarn_log_param(tracker, tarn_run_schema[i].name, value);
+        tarn_log_param(tracker, tarn_run_schema[i].name, own);
+        free(own);
     }
 }
 

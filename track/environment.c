@@ -137,3 +137,18 @@ int64_t tarn_environment_time_ms(void)
     clock_gettime(CLOCK_REALTIME, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
+
+void tarn_environment_hide_logins(char *text)
+{
+    static const char ends[] = "@/?#'\"<> \t\r\n";
+    for (char *at = text; (at = strstr(at, "://"));) {
+        at += 3;
+        char *end = strpbrk(at, ends);
+        if (!end || *end != '@' || end == at) continue;
+        /* A password may hold an @ itself: the last one before the host counts. */
+        for (char *more; (more = strpbrk(end + 1, ends)) && *more == '@';) end = more;
+        size_t stars = end - at < 3 ? (size_t)(end - at) : 3;
+        memset(at, '*', stars);
+        memmove(at + stars, end, strlen(end) + 1);
+    }
+}

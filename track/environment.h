@@ -15,4 +15,8 @@ int tarn_environment_new_id(char out[33]);
 /* Milliseconds since 1970. */
 int64_t tarn_environment_time_ms(void);
 
+/* Takes user names and passwords out of the addresses in a text ("scheme://name:password@host" keeps three stars of
+ * it), for what goes to a record that others read. */
+void tarn_environment_hide_logins(char *text);
+
 #endif

@@ -6,6 +6,7 @@
  *  2. Collective is alone what every rank needs to sample its host: the step at which the samples go on.
  */
 #include "data/dataset.h"
+#include "track/environment.h"
 #include "track/tracker.h"
 #include "train/run_log.h"
 #include "train/system_metrics.h"
@@ -164,9 +165,9 @@ static void log_dataset(tarn_trainer *trainer, tarn_dataset *dataset, const char
 /* The tracker opens a file when it is logged: it may go right after. */
 static void log_config(tarn_trainer *trainer)
 {
-    const char *text = trainer->options.config_text, *temporary = getenv("TMPDIR");
+    const char *given = trainer->options.config_text, *temporary = getenv("TMPDIR");
     char folder[PATH_MAX], path[PATH_MAX + 16];
-    if (!text || !*text) return;
+    if (!given || !*given) return;
     int length = snprintf(folder, sizeof folder, "%s/tarn-XXXXXX", temporary && *temporary ? temporary : "/tmp");
     if (length >= (int)sizeof folder || !mkdtemp(folder)) {
         tarn_log(trainer->context, TARN_LOG_WARN, "tracking: the configuration is not among the artifacts: %s: %s",
@@ -175,7 +176,10 @@ static void log_config(tarn_trainer *trainer)
     }
     snprintf(path, sizeof path, "%s/run.yaml", folder);
     FILE *file = fopen(path, "w");
-    bool written = file && fputs(text, file) >= 0;
+    char *text = strdup(given);
+    if (text) tarn_environment_hide_logins(text);
+    bool written = file && text && fputs(text, file) >= 0;
+    free(text);
     if (file && fclose(file)) written = false;
     if (written)
         forgive(trainer, tarn_log_artifact(trainer->tracker, path, "config"));
@@ -244,18 +248,21 @@ void tarn_trainer_place_among_hosts(char (*hosts)[TARN_HOST_BYTES], int ranks, i
  * node (a host may have come or gone). */
 static int64_t next_sample(tarn_trainer *trainer, int nodes)
 {
-    static const char name[] = "cpu_utilization_percentage";
+    /* Not every sample has every one of them. */
+    static const char *const names[] = {"cpu_utilization_percentage", "system_memory_usage_percentage",
+                                        "disk_usage_percentage"};
     char key[96];
     int64_t next = 0;
     if (tarn_rank(trainer->context) != 0) return 0;
-    for (int node = -1; node < nodes; node++) {
-        if (node < 0)
-            snprintf(key, sizeof key, "system/%s", name);
-        else
-            snprintf(key, sizeof key, "system/node_%d/%s", node, name);
-        int64_t step = tarn_track_next_step(trainer->tracker, key);
-        if (step > next) next = step;
-    }
+    for (int node = -1; node < nodes; node++)
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+            if (node < 0)
+                snprintf(key, sizeof key, "system/%s", names[i]);
+            else
+                snprintf(key, sizeof key, "system/node_%d/%s", node, names[i]);
+            int64_t step = tarn_track_next_step(trainer->tracker, key);
+            if (step > next) next = step;
+        }
     return next;
 }
 

@@ -156,10 +156,11 @@ static void sample(tarn_system_sampler *sampler)
 static void *run(void *user)
 {
     tarn_system_sampler *sampler = user;
-    struct timespec next;
-    clock_gettime(CLOCK_MONOTONIC, &next);
     pthread_mutex_lock(&sampler->lock);
     for (;;) {
+        /* From now on: samples that a busy machine missed are not made up for, one right behind the other. */
+        struct timespec next;
+        clock_gettime(CLOCK_MONOTONIC, &next);
         double seconds = sampler->every + 1e-9 * (double)next.tv_nsec;
         next.tv_sec += (time_t)seconds;
         next.tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9);
