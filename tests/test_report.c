@@ -34,6 +34,7 @@ static cJSON *data_of(const char *page)
     begin += strlen("id=\"data\">");
     const char *end = strstr(begin, "</script>");
     cr_assert_not_null(end);
+    cr_assert_eq(strcspn(begin, "<>&"), (size_t)(end - begin), "markup in the data: %.40s", strpbrk(begin, "<>&"));
     cJSON *data = cJSON_ParseWithLength(begin, (size_t)(end - begin));
     cr_assert_not_null(data, "no JSON near %.60s", cJSON_GetErrorPtr());
     return data;

@@ -305,15 +305,31 @@ static bool derive_throughput(tarn_run_view *view)
     return true;
 }
 
+/* How many groups a curve of one sort, measurements or not, may have so that all of them together stay within `all`. */
+static int share_of(const tarn_report *report, bool measurements, int all)
+{
+    int most = MOST_GROUPS;
+    for (; most > LEAST_GROUPS; most -= most / 8) {
+        int64_t sum = 0;
+        for (int i = 0; i < report->run_count; i++)
+            for (int k = 0; k < report->runs[i]->curve_count; k++) {
+                const tarn_run_curve *curve = &report->runs[i]->curves[k];
+                if (is_system(curve->key) == measurements) sum += curve->group_count < most ? curve->group_count : most;
+            }
+        if (sum <= all) return most;
+    }
+    return LEAST_GROUPS;
+}
+
+/* What is trained is looked at more closely than measurements are, of which there are many. */
 static void thin(tarn_report *report)
 {
-    int curves = 0;
-    for (int i = 0; i < report->run_count; i++) curves += report->runs[i]->curve_count;
-    int most = curves ? ALL_GROUPS / curves : MOST_GROUPS;
-    if (most > MOST_GROUPS) most = MOST_GROUPS;
-    if (most < LEAST_GROUPS) most = LEAST_GROUPS;
+    int trained = share_of(report, false, ALL_GROUPS / 2), measured = share_of(report, true, ALL_GROUPS / 2);
     for (int i = 0; i < report->run_count; i++)
-        for (int k = 0; k < report->runs[i]->curve_count; k++) tarn_run_curve_thin(&report->runs[i]->curves[k], most);
+        for (int k = 0; k < report->runs[i]->curve_count; k++) {
+            tarn_run_curve *curve = &report->runs[i]->curves[k];
+            tarn_run_curve_thin(curve, is_system(curve->key) ? measured : trained);
+        }
 }
 
 static double mean_of(const tarn_run_curve *curve)
