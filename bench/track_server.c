@@ -19,7 +19,7 @@
 #include <tarn/track.h>
 #include <time.h>
 
-enum { MOST_REQUESTS = 1000, AT_ONCE = 1000, OWN = 200 };
+enum { MOST_REQUESTS = 1000, AT_ONCE = 1000, OWN = 200, WHOLE = 4, WHOLE_METRICS = 16000 };
 
 static char address[64], *folder;
 static pid_t group;
@@ -119,7 +119,7 @@ static double curl_request(CURL *curl, const char *run, int64_t k)
         char value[TARN_NUMBER_TEXT];
         tarn_number_print(value, value_of(i));
         fprintf(body, "%s{\"key\":\"train.loss\",\"value\":%s,\"timestamp\":%lld,\"step\":%lld}",
-                i % AT_ONCE ? "," : "", value, (long long)(1795400000000 + i), (long long)i);
+                i % AT_ONCE ? "," : "", value, 1795400000000LL + i, (long long)i);
     }
     fputs("]}", body);
     fclose(body);
@@ -235,8 +235,8 @@ static void start_server(const char *python, CURL *curl)
 int main(int argc, char **argv)
 {
     int requests = argc > 2 ? atoi(argv[2]) : 40;
-    if (argc < 2 || requests < 2 || requests > MOST_REQUESTS) {
-        fprintf(stderr, "usage: track_server PYTHON [REQUESTS, 2 to %d]\n", MOST_REQUESTS);
+    if (argc < 2 || requests < WHOLE || requests > MOST_REQUESTS) {
+        fprintf(stderr, "usage: track_server PYTHON [REQUESTS, %d to %d]\n", WHOLE, MOST_REQUESTS);
         return 2;
     }
     folder = tarn_test_directory();
@@ -245,12 +245,11 @@ int main(int argc, char **argv)
     CURL *curl = open_curl();
     start_server(argv[1], curl);
     static double ours[MOST_REQUESTS], bare[MOST_REQUESTS], ratios[MOST_REQUESTS];
-    double own[2], whole[2];
+    double own[2], whole[WHOLE];
     char run[64];
     tarn_sink *sink = open_sink();
     curl_run(curl, run);
     own[0] = own_round(argv[1]);
-    whole[0] = whole_round(context, (int64_t)requests * AT_ONCE / 2);
     for (int k = -1; k < requests; k++) { /* the first pair warms up */
         double mine = k % 2 ? sink_request(sink, k + 1) : 0, wire = curl_request(curl, run, k + 1);
         if (k % 2 == 0) mine = sink_request(sink, k + 1);
@@ -258,14 +257,15 @@ int main(int argc, char **argv)
         ours[k] = AT_ONCE / mine;
         bare[k] = AT_ONCE / wire;
         ratios[k] = wire / mine;
+        for (int i = 0; i < WHOLE; i++)
+            if (k == (i + 1) * requests / WHOLE - 1) whole[i] = whole_round(context, WHOLE_METRICS);
     }
-    whole[1] = whole_round(context, (int64_t)requests * AT_ONCE / 2);
     own[1] = own_round(argv[1]);
     sink->destroy(sink);
     double mine = median(ours, requests), wire = median(bare, requests), ratio = median(ratios, requests);
-    double theirs = (own[0] + own[1]) / 2, all = (whole[0] + whole[1]) / 2;
-    printf("metrics a second: mlflow's log_metric %.1f and %.1f, sink %.0f, curl %.0f, whole way %.0f and %.0f\n",
-           own[0], own[1], mine, wire, whole[0], whole[1]);
+    double theirs = (own[0] + own[1]) / 2, all = median(whole, WHOLE);
+    printf("metrics a second: mlflow's log_metric %.1f and %.1f, sink %.0f, curl %.0f, whole way %.0f (%.0f to %.0f)\n",
+           own[0], own[1], mine, wire, all, whole[0], whole[WHOLE - 1]);
     printf("sink over log_metric %.0fx, whole way over log_metric %.0fx, sink over curl %.3fx\n", mine / theirs,
            all / theirs, ratio);
     kill(-group, SIGKILL);
