@@ -19,7 +19,7 @@
 #include <tarn/track.h>
 #include <time.h>
 
-enum { MOST_ROUNDS = 32, AT_ONCE = 1000, OWN = 200 };
+enum { MOST_REQUESTS = 1000, AT_ONCE = 1000, OWN = 200, WHOLE = 4, WHOLE_METRICS = 16000 };
 
 static char address[64], *folder;
 static pid_t group;
@@ -97,71 +97,74 @@ static double value_of(int64_t i)
     return 3.0 / (double)(i + 7);
 }
 
-/* The bodies that the sink makes of the same metrics, made beforehand. */
-static double curl_round(CURL *curl, int64_t metrics)
+/* Makes a run; its id. */
+static void curl_run(CURL *curl, char id[64])
 {
     if (post(curl, "api/2.0/mlflow/runs/create", "{\"experiment_id\":\"0\",\"start_time\":1795400000000}") != 200)
         quit("no run was made");
     cJSON *made = cJSON_Parse(answer);
     const cJSON *info = cJSON_GetObjectItem(cJSON_GetObjectItem(made, "run"), "info");
-    int64_t count = metrics / AT_ONCE;
-    char **bodies = calloc((size_t)count, sizeof *bodies);
-    for (int64_t k = 0; k < count; k++) {
-        size_t size;
-        FILE *body = open_memstream(&bodies[k], &size);
-        fprintf(body, "{\"run_id\":\"%s\",\"metrics\":[", cJSON_GetObjectItem(info, "run_id")->valuestring);
-        for (int64_t i = k * AT_ONCE; i < (k + 1) * AT_ONCE; i++) {
-            char value[TARN_NUMBER_TEXT];
-            tarn_number_print(value, value_of(i));
-            fprintf(body, "%s{\"key\":\"train.loss\",\"value\":%s,\"timestamp\":%lld,\"step\":%lld}",
-                    i % AT_ONCE ? "," : "", value, (long long)(1795400000000 + i), (long long)i);
-        }
-        fputs("]}", body);
-        fclose(body);
-    }
-    double start = now();
-    for (int64_t k = 0; k < count; k++)
-        if (post(curl, "api/2.0/mlflow/runs/log-batch", bodies[k]) != 200) quit("a batch of curl was refused");
-    double seconds = now() - start;
-    for (int64_t k = 0; k < count; k++) free(bodies[k]);
-    free(bodies);
+    snprintf(id, 64, "%s", cJSON_GetObjectItem(info, "run_id")->valuestring);
     cJSON_Delete(made);
-    return (double)metrics / seconds;
+}
+
+/* The time to post request number k: the body that the sink makes of the same metrics, made beforehand. */
+static double curl_request(CURL *curl, const char *run, int64_t k)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *body = open_memstream(&text, &size);
+    fprintf(body, "{\"run_id\":\"%s\",\"metrics\":[", run);
+    for (int64_t i = k * AT_ONCE; i < (k + 1) * AT_ONCE; i++) {
+        char value[TARN_NUMBER_TEXT];
+        tarn_number_print(value, value_of(i));
+        fprintf(body, "%s{\"key\":\"train.loss\",\"value\":%s,\"timestamp\":%lld,\"step\":%lld}",
+                i % AT_ONCE ? "," : "", value, 1795400000000LL + i, (long long)i);
+    }
+    fputs("]}", body);
+    fclose(body);
+    double start = now();
+    if (post(curl, "api/2.0/mlflow/runs/log-batch", text) != 200) quit("a batch of curl was refused");
+    double seconds = now() - start;
+    free(text);
+    return seconds;
 }
 
 /* ---- ours -------------------------------------------------------------------------------------------------------- */
 
-static double sink_round(int64_t metrics, int round)
+static tarn_sink *open_sink(void)
 {
-    char *state = tarn_test_format("%s/state-%d", folder, round), id[33];
+    char *state = tarn_test_format("%s/state", folder);
     char notice[TARN_SINK_PROBLEM], problem[TARN_SINK_PROBLEM];
     mkdir(state, 0777);
-    snprintf(id, sizeof id, "%032d", round);
     tarn_sink *sink;
-    if (tarn_mlflow_sink_open(&sink, &(tarn_track_options){.store = address},
-                              &(tarn_sink_run){.run_id = id, .experiment = "Default", .state = state}, notice, problem))
+    if (tarn_mlflow_sink_open(
+            &sink, &(tarn_track_options){.store = address},
+            &(tarn_sink_run){.run_id = "00000000000000000000000000000001", .experiment = "Default", .state = state},
+            notice, problem))
         quit(problem);
-    tarn_track_event *events = calloc((size_t)metrics, sizeof *events);
-    for (int64_t i = 0; i < metrics; i++)
-        events[i] = (tarn_track_event){.kind = TARN_TRACK_METRIC,
-                                       .key = "train.loss",
-                                       .value = value_of(i),
-                                       .step = i,
-                                       .time_ms = 1795400000000 + i};
     tarn_track_event begin = {.kind = TARN_TRACK_BEGIN, .text = "{}", .time_ms = 1795400000000};
     tarn_sink_report report;
     sink->write(sink, &begin, 1, &report);
     if (report.taken != 1) quit(report.problem);
-    double start = now();
-    for (int64_t done = 0; done < metrics; done += report.taken) {
-        sink->write(sink, events + done, metrics - done < sink->most ? metrics - done : sink->most, &report);
-        if (!report.taken || report.lost) quit(report.problem);
-    }
-    double seconds = now() - start;
-    sink->destroy(sink);
-    free(events);
     free(state);
-    return (double)metrics / seconds;
+    return sink;
+}
+
+static double sink_request(tarn_sink *sink, int64_t k)
+{
+    static tarn_track_event events[AT_ONCE];
+    for (int64_t i = 0; i < AT_ONCE; i++)
+        events[i] = (tarn_track_event){.kind = TARN_TRACK_METRIC,
+                                       .key = "train.loss",
+                                       .value = value_of(k * AT_ONCE + i),
+                                       .step = k * AT_ONCE + i,
+                                       .time_ms = 1795400000000 + k * AT_ONCE + i};
+    tarn_sink_report report;
+    double start = now();
+    sink->write(sink, events, AT_ONCE, &report);
+    if (report.taken != AT_ONCE || report.lost) quit(report.problem);
+    return now() - start;
 }
 
 /* From the first tarn_log_metric to the end of the run at the server. */
@@ -172,15 +175,12 @@ static double whole_round(tarn_context *context, int64_t metrics)
     if (tarn_track_open(&tracker, context,
                         &(tarn_track_options){.store = address, .spool = spool, .flush_timeout = 600}))
         quit(tarn_get_error(context)->message);
-    double start = now(), logged = 0;
+    double start = now();
     for (int64_t i = 0; i < metrics; i++) {
-        /* As long as the queue holds them; more at once would be lost. */
+        /* As many as the queue holds; more at once would be lost. */
         if (i && i % 8192 == 0) nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
-        double before = i % 64 ? 0 : now();
         tarn_log_metric(tracker, "train.loss", value_of(i), i);
-        if (before > 0) logged += now() - before;
     }
-    (void)logged;
     tarn_track_close(tracker, "FINISHED");
     free(spool);
     return (double)metrics / (now() - start);
@@ -234,37 +234,40 @@ static void start_server(const char *python, CURL *curl)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2) {
-        fprintf(stderr, "usage: track_server PYTHON [ROUNDS [METRICS]]\n");
+    int requests = argc > 2 ? atoi(argv[2]) : 40;
+    if (argc < 2 || requests < WHOLE || requests > MOST_REQUESTS) {
+        fprintf(stderr, "usage: track_server PYTHON [REQUESTS, %d to %d]\n", WHOLE, MOST_REQUESTS);
         return 2;
     }
-    int rounds = argc > 2 ? atoi(argv[2]) : 5;
-    int64_t metrics = argc > 3 ? atoll(argv[3]) / AT_ONCE * AT_ONCE : 20000;
-    if (rounds < 1 || rounds > MOST_ROUNDS || metrics < AT_ONCE) quit("1 to 32 rounds of at least 1000 metrics");
     folder = tarn_test_directory();
     tarn_context *context;
     if (tarn_init(&context, NULL, NULL)) quit("tarn does not start");
     CURL *curl = open_curl();
     start_server(argv[1], curl);
-    double ours[MOST_ROUNDS], bare[MOST_ROUNDS], ratios[MOST_ROUNDS], whole[MOST_ROUNDS], own[2];
+    static double ours[MOST_REQUESTS], bare[MOST_REQUESTS], ratios[MOST_REQUESTS];
+    double own[2], whole[WHOLE];
+    char run[64];
+    tarn_sink *sink = open_sink();
+    curl_run(curl, run);
     own[0] = own_round(argv[1]);
-    sink_round(AT_ONCE, 0);
-    curl_round(curl, AT_ONCE);
-    for (int i = 0; i < rounds; i++) {
-        bool first = i % 2; /* who goes first takes turns, too */
-        if (first) ours[i] = sink_round(metrics, i + 1);
-        bare[i] = curl_round(curl, metrics);
-        if (!first) ours[i] = sink_round(metrics, i + 1);
-        ratios[i] = ours[i] / bare[i];
-        whole[i] = whole_round(context, metrics);
-        printf("round %d: sink %.0f, curl %.0f, whole way %.0f metrics/s\n", i + 1, ours[i], bare[i], whole[i]);
+    for (int k = -1; k < requests; k++) { /* the first pair warms up */
+        double mine = k % 2 ? sink_request(sink, k + 1) : 0, wire = curl_request(curl, run, k + 1);
+        if (k % 2 == 0) mine = sink_request(sink, k + 1);
+        if (k < 0) continue;
+        ours[k] = AT_ONCE / mine;
+        bare[k] = AT_ONCE / wire;
+        ratios[k] = wire / mine;
+        for (int i = 0; i < WHOLE; i++)
+            if (k == (i + 1) * requests / WHOLE - 1) whole[i] = whole_round(context, WHOLE_METRICS);
     }
     own[1] = own_round(argv[1]);
-    double mine = median(ours, rounds), theirs = (own[0] + own[1]) / 2, wire = median(bare, rounds);
-    double all = median(whole, rounds), ratio = median(ratios, rounds);
-    printf("mlflow's log_metric %.1f/s; sink %.0f/s; curl %.0f/s; whole way %.0f/s\n", theirs, mine, wire, all);
-    printf("sink over log_metric %.0fx, whole way over log_metric %.0fx, sink over curl %.2fx (median of rounds)\n",
-           mine / theirs, all / theirs, ratio);
+    sink->destroy(sink);
+    double mine = median(ours, requests), wire = median(bare, requests), ratio = median(ratios, requests);
+    double theirs = (own[0] + own[1]) / 2, all = median(whole, WHOLE);
+    printf("metrics a second: mlflow's log_metric %.1f and %.1f, sink %.0f, curl %.0f, whole way %.0f (%.0f to %.0f)\n",
+           own[0], own[1], mine, wire, all, whole[0], whole[WHOLE - 1]);
+    printf("sink over log_metric %.0fx, whole way over log_metric %.0fx, sink over curl %.3fx\n", mine / theirs,
+           all / theirs, ratio);
     kill(-group, SIGKILL);
     waitpid(group, NULL, 0);
     tarn_exit(context);

@@ -3,8 +3,10 @@
  * TARN_TEST_PYTHON, a Python that has mlflow and Flask-WTF.
  */
 #include "tests/mlflow_support.h"
+#include "tests/run_support.h"
 #include "track/mlflow/registry.h"
 
+#include <math.h>
 #include <signal.h>
 
 typedef struct real_server {
@@ -374,6 +376,84 @@ Test(mlflow_server, killed_servers_and_senders_cost_no_point_and_double_none)
     free(log);
     free(note);
     free(said);
+}
+
+/* ---- the whole way ---------------------------------------------------------------------------------------------- */
+
+/* A training that is killed while the server is dead, and goes on while it comes back. */
+Test(mlflow_server, a_killed_training_is_one_run_with_every_point_once)
+{
+    static const char run_file[] =
+        "name: recorded\nseed: 5\n"
+        "model: {kind: gpt, layers: 1, heads: 2, width: 32, context: 16, dropout: 0.1}\n"
+        "data: {kind: text, path: text.txt, validation: 0.1}\n"
+        "train: {batch: 16, steps: 2000, eval_every: 50, threads: 1}\n"
+        "checkpoint: {dir: checkpoints, every: 20}\n"
+        "track: {system_every: 0.2, register: words, flush_timeout: 200, experiment: whole}\n";
+    real_server server = {0};
+    char *folder = tarn_test_directory(), *text = tarn_test_format("%s/text.txt", folder), *output;
+    char *file = tarn_test_format("%s/run.yaml", folder);
+    cr_assert(tarn_test_write_text(text, 300) && tarn_test_write(file, run_file, sizeof run_file - 1));
+    start_server(&server, false);
+    setenv("MLFLOW_TRACKING_URI", server.address, 1);
+    char *line = tarn_test_format(
+        "cd '%s' && { TARN_TEST=1 %s train run.yaml --quiet & } && pid=$! && until ls "
+        "checkpoints/ckpt-000000000060.h5 >/dev/null 2>&1; do sleep 0.01; done; kill -9 -%d; until ls "
+        "checkpoints/ckpt-000000000120.h5 >/dev/null 2>&1; do sleep 0.01; done; kill -9 $pid; wait $pid; true",
+        folder, TARN_PROGRAM, (int)server.group);
+    cr_assert_eq(tarn_test_run(line, 240, NULL), 0);
+    free(line);
+    waitpid(server.group, NULL, 0);
+    line = tarn_test_format("cd '%s' && TARN_TEST=1 %s train run.yaml >log 2>&1", folder, TARN_PROGRAM);
+    pid_t training = fork();
+    if (!training) {
+        execl("/bin/sh", "sh", "-c", line, (char *)NULL);
+        _exit(127);
+    }
+    free(line);
+    start_server(&server, false);
+    int status;
+    waitpid(training, &status, 0);
+    char *log = tarn_test_format("%s/log", folder), *said = tarn_test_read(log, NULL);
+    cr_assert(WIFEXITED(status) && !WEXITSTATUS(status), "%s", said);
+    cr_expect_eq(tarn_test_tarn(folder, "", 0, "track alias words champion 1", &output), 0, "%s", output);
+    free(output);
+    line = tarn_test_format("ls %s/checkpoints/spool", folder);
+    cr_assert_eq(tarn_test_run(line, 20, &output), 0);
+    output[strcspn(output, "\n")] = '\0';
+    char *arguments = tarn_test_format("%s words champion 16", output);
+    cJSON *run = read_back(server.address, arguments);
+    cr_assert_eq(get(run, "runs")->valuedouble, 1);
+    expect_text(run, "status", "FINISHED");
+    expect_text(run, "run_name", "recorded");
+    expect_text(get(run, "params"), "train.steps", "2000");
+    static bool seen[2001];
+    const cJSON *points = get(get(run, "metrics"), "train.loss"), *point;
+    cr_assert_eq(cJSON_GetArraySize(points), 2000);
+    cJSON_ArrayForEach(point, points)
+    {
+        int step = (int)cJSON_GetArrayItem(point, 0)->valuedouble;
+        cr_assert(step >= 1 && step <= 2000 && !seen[step], "step %d", step);
+        seen[step] = true;
+    }
+    cr_expect_eq(cJSON_GetArraySize(get(get(run, "metrics"), "validation.loss")), 40);
+    cr_expect_eq(cJSON_GetArraySize(get(run, "datasets")), 2);
+    cr_expect_geq(cJSON_GetArraySize(get(run, "artifacts")), 2); /* the configuration and the log */
+    cr_expect_eq(get(run, "versions")->valuedouble, 1);
+    expect_text(get(run, "loaded"), "run_id", tarn_test_text(run, "run_id"));
+    cr_expect_gt(cJSON_GetArraySize(get(run, "prediction")), 16);
+    cJSON_ArrayForEach(point, get(run, "prediction")) cr_expect(isfinite(point->valuedouble));
+    cJSON_Delete(run);
+    end_server(&server);
+    tarn_test_remove(folder);
+    free(folder);
+    free(text);
+    free(file);
+    free(line);
+    free(log);
+    free(said);
+    free(arguments);
+    free(output);
 }
 
 /* ---- logins ----------------------------------------------------------------------------------------------------- */

@@ -1,9 +1,10 @@
 """Reads one run of an MLflow server, found by its tag tarn.run_id, with the real MlflowClient, and prints it as JSON.
 
-Usage: mlflow_read.py ADDRESS TARN_RUN_ID [REGISTERED_MODEL ALIAS]
+Usage: mlflow_read.py ADDRESS TARN_RUN_ID [REGISTERED_MODEL ALIAS [TOKENS]]
 
 Values are given as hexadecimal floats: no digit is lost or made up. The model is loaded through its alias, as
-models:/NAME@ALIAS, by mlflow.pyfunc; what it predicts for "prediction_input" is in "prediction".
+models:/NAME@ALIAS, by mlflow.pyfunc; what it predicts for 1, 2, 3 (or for TOKENS tokens: a language model) is in
+"prediction".
 """
 import json
 import os
@@ -64,7 +65,13 @@ def main():
         out["versions"] = len(client.search_model_versions(f"name='{name}'"))
         loaded = mlflow.pyfunc.load_model(f"models:/{name}@{alias}")
         out["loaded"] = {"run_id": loaded.metadata.run_id, "model_id": loaded.metadata.model_id}
-        out["prediction"] = [float(value) for value in loaded.predict([1.0, 2.0, 3.0])]
+        if len(sys.argv) > 5:
+            import numpy
+            answer = loaded.predict(numpy.arange(int(sys.argv[5]), dtype=numpy.int64).reshape(1, -1) % 7)
+            (answer,) = answer.values() if isinstance(answer, dict) else (answer,)
+            out["prediction"] = [float(value) for value in numpy.asarray(answer).ravel()]
+        else:
+            out["prediction"] = [float(value) for value in loaded.predict([1.0, 2.0, 3.0])]
     print(json.dumps(out))
 
 
