@@ -3,6 +3,7 @@
 #include "launch/report/find.h"
 #include "launch/report/report.h"
 #include "runtime/base/write.h"
+#include "track/address.h"
 #include "track/environment.h"
 #include "track/files.h"
 
@@ -22,7 +23,7 @@ static void usage(FILE *out)
         "  the path of a run's folder in a file store, or of a spool\n"
         "  a directory of checkpoints: the run that wrote them\n\n"
         "  -o FILE      the page [report.html]; - is stdout\n"
-        "  --store DIR  the file store [mlruns]\n\n"
+        "  --store DIR  the file store [MLFLOW_TRACKING_URI where that is one, else mlruns]\n\n"
         "examples:\n"
         "  tarn report runs/shakespeare\n"
         "  tarn report lr-0.001 lr-0.01 lr-0.03 -o learning-rates.html\n",
@@ -43,15 +44,11 @@ static tarn_status parse(arguments *arguments, tarn_context *context, int argc, 
     bool options = true;
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
-        const char **value = !options                        ? NULL
-                             : !strcmp(word, "-o")           ? &arguments->out
-                             : !strcmp(word, "--store")      ? &arguments->store
-                             : !strncmp(word, "--store=", 8) ? &arguments->store
-                                                             : NULL;
+        const char **value = NULL;
+        if (options && !strcmp(word, "-o")) value = &arguments->out;
+        if (options && !strcmp(word, "--store")) value = &arguments->store;
         if (options && !strcmp(word, "--"))
             options = false;
-        else if (value && word[2] == 's' && word[7] == '=')
-            *value = word + 8;
         else if (value && i + 1 < argc)
             *value = argv[++i];
         else if (value)
@@ -67,14 +64,30 @@ static tarn_status parse(arguments *arguments, tarn_context *context, int argc, 
     return TARN_OK;
 }
 
+/* Where names of runs are looked up; an empty path: on a server, which is none of our sources. */
+static tarn_status find_store(tarn_path path, tarn_context *context, const char *store)
+{
+    char problem[TARN_SINK_PROBLEM];
+    tarn_track_place place;
+    const char *named = store ? store : getenv("MLFLOW_TRACKING_URI");
+    tarn_status status = tarn_track_address(named && *named ? named : "mlruns", &place, path, problem);
+    if (status) return tarn_fail(context, status, TARN_HERE, "tarn report: %s", problem);
+    if (place == TARN_TRACK_FILES) return TARN_OK;
+    path[0] = '\0';
+    if (!store) return TARN_OK; /* runs may be named by their folders */
+    return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
+                     "tarn report: --store %s is no file store: give a directory, or the folders of spools as runs",
+                     store);
+}
+
 /* Nobody named a run: says which there are. */
 static tarn_status fail_without_runs(tarn_context *context, const char *store)
 {
     tarn_run_head *heads;
     int count;
     char problem[TARN_SINK_PROBLEM], names[512] = "";
-    if (tarn_run_list(&heads, &count, store, problem))
-        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn report needs a run; %s", problem);
+    if (!*store || tarn_run_list(&heads, &count, store, problem))
+        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn report needs a run: see tarn report --help");
     size_t used = 0;
     for (int i = 0; i < count && i < 8; i++)
         used += (size_t)snprintf(names + used, sizeof names - used, "%s%.40s", i ? ", " : "", heads[i].name);
@@ -83,12 +96,13 @@ static tarn_status fail_without_runs(tarn_context *context, const char *store)
                      count ? "; the newest are: " : ": the store holds none", names, count > 8 ? ", ..." : "");
 }
 
-static tarn_status read_runs(tarn_run_view **views, int *count, tarn_context *context, const arguments *arguments)
+static tarn_status read_runs(tarn_run_view **views, int *count, tarn_context *context, const arguments *arguments,
+                             const char *store)
 {
     for (int i = 0; i < arguments->count; i++) {
         tarn_run_head head;
         char problem[TARN_SINK_PROBLEM];
-        tarn_status status = tarn_report_find(&head, context, arguments->store, arguments->runs[i]);
+        tarn_status status = tarn_report_find(&head, context, store, arguments->runs[i]);
         if (status) return status;
         bool twice = false;
         for (int k = 0; k < *count; k++) twice |= !strcmp(views[k]->head.folder, head.folder);
@@ -116,7 +130,10 @@ static tarn_status put(tarn_context *context, const char *path, const char *text
 
 static tarn_status report(tarn_context *context, const arguments *arguments)
 {
-    if (!arguments->count) return fail_without_runs(context, arguments->store);
+    tarn_path store;
+    tarn_status status = find_store(store, context, arguments->store);
+    if (status) return status;
+    if (!arguments->count) return fail_without_runs(context, store);
     if (arguments->count > TARN_REPORT_MOST_RUNS)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn report: %d runs; a page shows %d at most",
                          arguments->count, TARN_REPORT_MOST_RUNS);
@@ -125,7 +142,7 @@ static tarn_status report(tarn_context *context, const arguments *arguments)
     tarn_report made = {0};
     char *page = NULL;
     size_t length = 0;
-    tarn_status status = read_runs(views, &count, context, arguments);
+    status = read_runs(views, &count, context, arguments, store);
     if (!status && (!tarn_report_arrange(&made, views, count, tarn_environment_time_ms()) ||
                     !(page = tarn_report_page(&made, &length))))
         status = tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "tarn report: out of memory while making the page");

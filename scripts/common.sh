@@ -4,7 +4,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT"
 
 BUILD_PACKAGES="gcc g++ cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libhdf5-dev libyaml-dev libssl-dev zlib1g-dev libxxhash-dev libcjson-dev libcurl4-openssl-dev libmicrohttpd-dev procps"
-TEST_PACKAGES="libcriterion-dev hdf5-tools dataset-fashion-mnist libdnnl-dev python3 python3-venv clang-format clang-tidy git slurm-wlm munge iproute2 util-linux dropbear-bin prometheus"
+TEST_PACKAGES="libcriterion-dev hdf5-tools dataset-fashion-mnist libdnnl-dev python3 python3-venv clang-format clang-tidy git slurm-wlm munge iproute2 util-linux dropbear-bin prometheus chromium"
 
 # Open MPI refuses to run as root without these; more ranks than cores must not spin.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1

@@ -38,6 +38,7 @@ TestSuite(histograms, .init = set_up, .fini = tear_down, .timeout = 200);
 /* What a run was like at each step. */
 typedef struct steps {
     tarn_module *model;
+    bool at_limits; /* the first step leaves weights that lie on the ends of buckets */
     float weights[STEPS + 1][WEIGHTS + CLASSES];
     double norm[STEPS + 1];
 } steps;
@@ -49,6 +50,9 @@ static tarn_status note(void *user, const tarn_progress *progress)
     float *out = all->weights[progress->step];
     all->norm[progress->step] = progress->gradient_norm;
     for (int i = 0; tarn_module_parameter_at(all->model, i, &info); i++) {
+        if (all->at_limits && progress->step == 1)
+            for (int64_t k = 0; k < info.numel; k++)
+                info.values[k] = ldexpf(k % 3 ? 1.0f : 1.5f, (int)(k % 19) - 12) * (k % 2 ? -1.0f : 1.0f);
         memcpy(out, info.values, (size_t)info.numel * sizeof *out);
         out += info.numel;
     }
@@ -74,7 +78,7 @@ static void train(const char *boards, int64_t every, int threads, steps *all)
                                         .batch = 16,
                                         .shards = 4,
                                         .threads = threads,
-                                        .optim = {.lr = 0.01},
+                                        .optim = {.lr = all->at_limits ? 1e-30 : 0.01},
                                         .histograms_every = every,
                                         .system_every = -1,
                                         .track = &track,
@@ -200,6 +204,25 @@ Test(histograms, every_value_is_counted_in_its_bucket)
     }
     for (int step = 2; step <= STEPS; step += 2)
         cr_assert_lt(fabs(sqrt(squares[step]) / all->norm[step] - 1), 1e-5, "the gradient is not that of the norm");
+    free(all);
+    free(found);
+    free(boards);
+}
+
+Test(histograms, the_upper_end_of_a_bucket_belongs_to_it)
+{
+    char *boards = tarn_test_format("%s/boards", folder);
+    steps *all = calloc(1, sizeof *all);
+    histogram *found = calloc(16, sizeof *found);
+    all->at_limits = true;
+    train(boards, 2, 2, all);
+    int checked = 0, count = read_histograms(boards, found, 16);
+    for (int i = 0; i < count; i++)
+        if (!strcmp(found[i].key, "weights/weight")) {
+            check_counts(&found[i], all->weights[found[i].step], WEIGHTS);
+            checked++;
+        }
+    cr_assert_eq(checked, 2);
     free(all);
     free(found);
     free(boards);

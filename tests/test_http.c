@@ -174,6 +174,58 @@ Test(http, direct_requests_pass_by_the_proxy)
     free(url);
 }
 
+Test(http, a_file_is_sent_piece_by_piece)
+{
+    enum { BYTES = 3 << 20 };
+    char *folder = tarn_test_directory(), *path = tarn_test_format("%s/file", folder), *data = malloc(BYTES);
+    char *url = tarn_test_format("%s/echo", server.address), *gone = tarn_test_format("%s/gone", folder);
+    for (int i = 0; i < BYTES; i++) data[i] = (char)('a' + i % 23);
+    cr_assert(tarn_test_write(path, data, BYTES));
+    static const char *const methods[] = {"PUT", "POST"};
+    for (int i = 0; i < 2; i++) {
+        tarn_http_answer answer;
+        tarn_http_error error = tarn_http_perform(
+            http, &(tarn_http_request){.method = methods[i], .url = url, .body_file = path, .most_bytes = 2 * BYTES},
+            &answer);
+        cr_assert_eq(error, TARN_HTTP_OK, "%s", answer.problem);
+        cr_expect(memmem(answer.body, answer.bytes, data, BYTES), "the file did not arrive as it is");
+        cr_expect(strstr(answer.body, methods[i]) && strstr(answer.body, "\"content-length\": \"3145728\""));
+        cr_expect_null(strstr(answer.body, "\"expect\""));
+        tarn_http_answer_free(&answer);
+    }
+    cr_assert(tarn_test_write(path, data, 0)); /* nothing is a file, too */
+    tarn_http_answer answer;
+    cr_assert_eq(tarn_http_perform(http, &(tarn_http_request){.method = "PUT", .url = url, .body_file = path}, &answer),
+                 TARN_HTTP_OK);
+    cr_expect(strstr(answer.body, "\"content-length\": \"0\""), "%s", answer.body);
+    tarn_http_answer_free(&answer);
+    expect_error(&(tarn_http_request){.method = "PUT", .url = url, .body_file = gone}, TARN_HTTP_REQUEST,
+                 "No such file");
+    expect_error(&(tarn_http_request){.method = "PUT", .url = url, .body_file = folder}, TARN_HTTP_REQUEST,
+                 "no regular file");
+    tarn_test_remove(folder);
+    free(folder);
+    free(path);
+    free(data);
+    free(url);
+    free(gone);
+}
+
+Test(http, retry_after_and_redirects_are_told)
+{
+    tarn_http_answer answer;
+    cr_assert_eq(ask(NULL, "/later?17", NULL, NULL, &answer), TARN_HTTP_OK);
+    cr_expect_eq(answer.retry_after, 17);
+    tarn_http_answer_free(&answer);
+    cr_assert_eq(ask(NULL, "/later?Fri,%2031%20Dec%209999%2023:59:59%20GMT", NULL, NULL, &answer), TARN_HTTP_OK);
+    cr_expect_gt(answer.retry_after, 1e9);
+    tarn_http_answer_free(&answer);
+    cr_assert_eq(ask(NULL, "/redirect", NULL, NULL, &answer), TARN_HTTP_OK);
+    cr_expect(strstr(answer.location, "/echo"), "%s", answer.location);
+    cr_expect_eq(answer.retry_after, 0);
+    tarn_http_answer_free(&answer);
+}
+
 static void *ask_slow(void *result)
 {
     tarn_http_answer answer;

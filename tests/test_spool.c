@@ -262,7 +262,12 @@ Test(spool, a_million_metrics_wait_for_a_dead_destination)
     tarn_track_settle(tracker, tarn_track_mark(tracker));
     int64_t after = resident_kib();
     /* The record of ten keys (1.5 MiB each while their windows move), the queue, the buffers of a drain. */
-    cr_assert(after - before < 64 * 1024, "%" PRId64 " KiB more", after - before);
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    enum { MOST = 512 << 10 }; /* their own books */
+#else
+    enum { MOST = 64 << 10 };
+#endif
+    cr_assert(after - before < MOST, "%" PRId64 " KiB more", after - before);
     cr_assert_eq(tarn_track_lost(tracker), 0);
     cr_assert_eq(taken_count, 0);
     taker_refuses = false;
@@ -402,6 +407,39 @@ Test(spool, what_every_sink_has_goes_first)
     tarn_track_close(tracker, "FINISHED");
     cr_assert_eq(taken_of(TARN_TRACK_METRIC, "a"), 10);
     free(run);
+}
+
+Test(spool, lines_about_the_inbox_do_not_pile_up)
+{
+    enum { LIMIT = 256 << 10 };
+    tarn_spool_writer writer;
+    cr_assert_eq(tarn_spool_open_writer(&writer, spool, LIMIT), TARN_SPOOL_OPENED);
+    char *there = tarn_test_format("%s/inbox/rank-1-there", spool), problem[TARN_SINK_PROBLEM];
+    tarn_test_write(there, "x", 1);
+    for (int64_t i = 0; i < 20000; i++) {
+        tarn_track_event event = {.kind = (tarn_track_kind)TARN_SPOOL_INBOX,
+                                  .key = i % 2 ? "rank-1-there" : "rank-2-gone",
+                                  .step = i,
+                                  .time_ms = 1795412345000};
+        cr_assert(tarn_spool_add(&writer, &event) > 0);
+        if (i % 100) continue;
+        cr_assert_eq(tarn_spool_flush(&writer), 0);
+        cr_assert_eq(tarn_spool_thin(&writer, LIMIT, 0), 0);
+    }
+    cr_assert_eq(tarn_spool_flush(&writer), 0);
+    int64_t bytes = writer.bytes;
+    cr_assert(bytes <= LIMIT + LIMIT / 8 && bytes == tarn_spool_bytes(spool), "%" PRId64, bytes);
+    tarn_spool_close_writer(&writer);
+    tarn_spool_reader *reader = tarn_spool_open_reader(spool, problem);
+    tarn_spool_read_all(reader);
+    tarn_track_event event;
+    int64_t last = -1;
+    while (tarn_spool_read(reader, &event, 1))
+        if (!strcmp(event.key, "rank-1-there")) last = event.step;
+    cr_assert_eq(last, 19999);
+    cr_assert_eq(tarn_spool_corrupt(reader), 0);
+    tarn_spool_close_reader(reader);
+    free(there);
 }
 
 /* ---- a full disk ------------------------------------------------------------------------------------------------ */

@@ -3,6 +3,7 @@
  * Python that has wandb), that wandb's message types read all of it and that `wandb sync` uploads each point once. */
 #include "track/wandb/wandb.h"
 #include "tests/board_support.h"
+#include "tests/run_support.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -464,6 +465,30 @@ Test(wandb, a_point_that_comes_late_keeps_its_step)
     free(output);
 }
 
+Test(wandb, the_last_row_of_a_killed_run_is_written_by_whoever_opens_it_next)
+{
+    pid_t child = fork();
+    if (!child) {
+        tarn_sink *sink = board_open(tarn_wandb_sink_open, &place, "first run");
+        for (int64_t step = 1; step <= 2; step++)
+            sink->write(sink, &(tarn_track_event){.key = "a", .value = 1, .step = step, .time_ms = BOARD_TIME}, 1,
+                        &(tarn_sink_report){0});
+        raise(SIGKILL);
+    }
+    waitpid(child, NULL, 0);
+    char *before = read_with_wandb();
+    if (!before) cr_skip_test("TARN_TEST_PYTHON is not set");
+    cr_assert_eq(count_of(before, "\nhistory "), 1);
+    for (int times = 0; times < 2; times++) {
+        tarn_sink *sink = board_open(tarn_wandb_sink_open, &place, "first run");
+        sink->destroy(sink);
+        char *after = read_with_wandb();
+        cr_assert_eq(count_of(after, "\nhistory "), 2, "%s", after);
+        free(after);
+    }
+    free(before);
+}
+
 Test(wandb, artifacts_lie_among_the_files)
 {
     char *file = tarn_test_format("%s/notes.txt", place.folder);
@@ -591,4 +616,54 @@ Test(wandb, what_cannot_be_opened_says_why)
     if (output) cr_assert_not_null(strstr(output, "run " BOARD_RUN " a-b-c tarn-01234567 ''"), "%s", output);
     free(output);
     free(file);
+}
+
+Test(wandb, a_real_run_continued_on_other_ranks_is_one_run_on_both_boards, .timeout = 300)
+{
+    char *text = tarn_test_format("%s/text", place.folder), *file = tarn_test_format("%s/run.yaml", place.folder),
+         *output;
+    static const char run_file[] =
+        "name: boards\n"
+        "model: {kind: gpt, layers: 1, heads: 2, width: 16, context: 16}\n"
+        "data: {kind: text, path: text, validation: 0.1}\n"
+        "train: {steps: 20, batch: 8, eval_every: 10}\n"
+        "checkpoint: {dir: checkpoints}\n"
+        "track: {store: null, tensorboard: the boards, wandb: the boards, histograms_every: 5}\n";
+    cr_assert(tarn_test_write_text(text, 200) && tarn_test_write(file, run_file, sizeof run_file - 1));
+    cr_assert_eq(tarn_test_tarn(place.folder, "", 2, "train run.yaml --quiet", &output), 0, "%s", output);
+    free(output);
+    cr_assert_eq(tarn_test_tarn(place.folder, "", 0, "train run.yaml --quiet train.steps=40", &output), 0, "%s",
+                 output);
+    cr_assert_null(strstr(output, "could not be recorded"), "%s", output);
+    free(output);
+    free(board_path(&place, "boards/*tfevents*"));
+    free(text);
+    free(file);
+    output = read_with_wandb();
+    if (!output) cr_skip_test("TARN_TEST_PYTHON is not set");
+    cr_assert_eq(count_of(output, "\nhistory "), 40, "%s", output);
+    cr_assert_eq(count_of(output, "\nrun "), 1, "%s", output);
+    cr_assert_eq(count_of(output, "\nenvironment "), 2, "%s", output);
+    cr_assert_eq(count_of(output, "\nexit "), 1, "%s", output);
+    for (int step = 1; step <= 40; step++) {
+        static const char row[] = "\nhistory ";
+        char *own = tarn_test_format(" _step=%d ", step);
+        const char *at = output;
+        for (int i = 0; i < step && at; i++) at = strstr(at + 1, row);
+        cr_assert(at);
+        const char *found = strstr(at, own), *stop = strchr(at + 1, '\n');
+        cr_assert(found && found < stop, "row %d is not of step %d", step, step);
+        free(own);
+    }
+    free(output);
+    char *command = tarn_test_format("%s %s/tests/python/read_tensorboard.py '%s'", getenv("TARN_TEST_PYTHON"),
+                                     TARN_SOURCE_DIR, place.boards);
+    cr_assert_eq(tarn_test_run(command, TARN_TEST_SECONDS, &output), 0, "%s", output);
+    cr_assert_eq(count_of(output, "scalar train.loss "), 40, "%s", output);
+    cr_assert_eq(count_of(output, "scalar validation.loss "), 4, "%s", output);
+    cr_assert_eq(count_of(output, "histogram weights/token_embedding.weight "), 8, "%s", output);
+    cr_assert_eq(count_of(output, "histogram gradients/token_embedding.weight "), 8, "%s", output);
+    cr_assert_not_null(strstr(output, "hparam model.width 16.0\n"), "%s", output);
+    free(command);
+    free(output);
 }

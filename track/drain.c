@@ -306,13 +306,18 @@ void tarn_drain_show_statistics(tarn_drain *drain, const tarn_track_statistics *
     if (drain->sink->statistics) drain->sink->statistics(drain->sink, statistics);
 }
 
-void tarn_drain_stop(tarn_drain *drain)
+void tarn_drain_cancel(tarn_drain *drain)
 {
     pthread_mutex_lock(&drain->lock);
     drain->closing = true;
     pthread_cond_signal(&drain->wake);
     pthread_mutex_unlock(&drain->lock);
     if (drain->sink->cancel) drain->sink->cancel(drain->sink);
+}
+
+void tarn_drain_stop(tarn_drain *drain)
+{
+    tarn_drain_cancel(drain);
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += 5;

@@ -32,6 +32,8 @@ const char *tarn_drain_name(const tarn_drain *drain);
 /* Whether the sink shows what tracking says of itself, and handing it over. */
 bool tarn_drain_shows_statistics(const tarn_drain *drain);
 void tarn_drain_show_statistics(tarn_drain *drain, const tarn_track_statistics *statistics);
+/* Asks the thread to end, and a write under way to return; for several drains before they are stopped. */
+void tarn_drain_cancel(tarn_drain *drain);
 /* Ends the thread (a write under way is cancelled), remembers how far the sink is, ends the sink. A sink whose write
  * does not return is left behind with its thread. */
 void tarn_drain_stop(tarn_drain *drain);

@@ -1,10 +1,12 @@
 /* log.c - the log calls: they check and copy what they get, and enter it (enter.c).
  *
- * Invariants: 1. a log call never waits for the disk: it takes a lock held for moments only, copies, and returns (files
- * are opened, not read); 2. no value that is not finite comes into JSON.
+ * Invariants: 1. a log call does not wait for the disk: it takes a lock held for moments only, copies, and returns
+ * (files are opened, not read). Only one that fills the queue faster than the disk takes it is held back; 2. no value
+ * that is not finite comes into JSON.
  */
 #include "track/enter.h"
 #include "track/environment.h"
+#include "runtime/base/context.h"
 #include "runtime/config/document.h"
 #include "runtime/config/number.h"
 
@@ -16,10 +18,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Files kept open for the writer; more are opened by it, by name. */
 enum { OPEN_FILES = 256, MODEL_FILES = 4096 };
+
+/* How long a call is held back when the queue is full and the disk does not move. */
+#define PATIENCE_SECONDS 2.0
 
 /* ---- the public calls
  * ------------------------------------------------------------------------------------------------- */
@@ -27,11 +33,28 @@ enum { OPEN_FILES = 256, MODEL_FILES = 4096 };
 #define FAILED(tracker, status, problem)                                                                               \
     ((status) ? tarn_fail((tracker)->context, status, TARN_HERE, "%s", problem) : TARN_OK)
 
+/* Somebody logs faster than a disk that works takes: waits while the writer brings batches to it, so that nothing is
+ * lost; once in vain, and then no more until it works again. Lock held. */
+static void keep_pace(tarn_tracker *tracker)
+{
+    while (tracker->queue.count >= TARN_QUEUE_MOST && !tracker->failing && !tracker->tired) {
+        int64_t batches = tracker->batches;
+        double until = tarn_seconds() + PATIENCE_SECONDS;
+        struct timespec time = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - (double)(time_t)until) * 1e9)};
+        tracker->hurry = true;
+        pthread_cond_signal(&tracker->wake);
+        while (tracker->batches == batches && !tracker->failing && tarn_seconds() < until)
+            pthread_cond_timedwait(&tracker->moved, &tracker->lock, &time);
+        if (tracker->batches == batches) tracker->tired = true;
+    }
+}
+
 tarn_status tarn_log_metric(tarn_tracker *tracker, const char *name, double value, int64_t step)
 {
     if (!tracker) return TARN_OK;
     char problem[TARN_SINK_PROBLEM];
     pthread_mutex_lock(&tracker->lock);
+    if (tracker->queue.count >= TARN_QUEUE_MOST) keep_pace(tracker);
     tarn_status status = tarn_enter_metric(tracker, name, value, step, 0, problem);
     tarn_tracker_unlock(tracker);
     return FAILED(tracker, status, problem);

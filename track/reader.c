@@ -3,6 +3,7 @@
 #include "runtime/config/document.h"
 #include "track/reader_internal.h"
 
+#include <cjson/cJSON.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -102,6 +103,16 @@ static void free_input(tarn_run_input *input)
     free(input->source);
 }
 
+/* Where data came from: MLflow's local sources are JSON, {"uri": ...}. */
+static int set_source(char **text, const char *source)
+{
+    cJSON *json = source && *source == '{' ? cJSON_Parse(source) : NULL;
+    const char *uri = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "uri"));
+    int result = tarn_run_set(text, uri ? uri : source ? source : "");
+    cJSON_Delete(json);
+    return result;
+}
+
 int tarn_run_put_input(tarn_run_view *view, const char *name, const char *digest, const char *context,
                        const char *source)
 {
@@ -109,7 +120,7 @@ int tarn_run_put_input(tarn_run_view *view, const char *name, const char *digest
     tarn_run_input *input = &view->inputs[view->input_count];
     *input = (tarn_run_input){0};
     if (tarn_run_set(&input->name, name ? name : "") || tarn_run_set(&input->digest, digest ? digest : "") ||
-        tarn_run_set(&input->context, context ? context : "") || tarn_run_set(&input->source, source ? source : "")) {
+        tarn_run_set(&input->context, context ? context : "") || set_source(&input->source, source)) {
         free_input(input);
         return -1;
     }

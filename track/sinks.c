@@ -36,7 +36,11 @@ static int whole_destination(tarn_path out, const tarn_sink_row *row, const tarn
     tarn_path here;
     const char *name = named(row, options);
     if (!name) return tarn_path_make(out, "%s", row->name);
-    if (name[0] == '/' || strstr(name, "://")) return tarn_path_make(out, "%s", name);
+    const char *host = strstr(name, "://") ? strstr(name, "://") + 3 : NULL;
+    const char *login = host ? memrchr(host, '@', strcspn(host, "/")) : NULL;
+    /* A password is not written down, and a new one makes no other destination. */
+    if (login) return tarn_path_make(out, "%.*s%s", (int)(host - name), name, login + 1);
+    if (name[0] == '/' || host) return tarn_path_make(out, "%s", name);
     return !getcwd(here, sizeof here) ? -1 : tarn_path_make(out, "%s/%s", here, name);
 }
 

@@ -15,6 +15,8 @@ const char *const tarn_spool_kind_names[TARN_SPOOL_KINDS] = {
     [TARN_SPOOL_FLOOR] = "floor",       [TARN_SPOOL_INBOX] = "inbox",
 };
 
+static const char digits_of_sums[] = "0123456789abcdef";
+
 /* The fields of a kind, in this order. */
 enum { KEY = 1, STEP = 2, VALUE = 4, TEXT = 8, FILE_NAME = 16 };
 
@@ -98,13 +100,18 @@ bool tarn_spool_print(tarn_spool_text *text, const tarn_track_event *event, int6
     }
     if (has & VALUE) {
         *out++ = '\t';
-        out += tarn_number_print(out, event->value);
+        /* Whole numbers are frequent, and the same text either way. */
+        if (fabs(event->value) < 1e15 && event->value == (double)(int64_t)event->value &&
+            (event->value != 0 || !signbit(event->value)))
+            out = print_integer(out, (int64_t)event->value);
+        else
+            out += tarn_number_print(out, event->value);
     }
     if (has & TEXT) out = escape(out, event->text);
     if (has & FILE_NAME) out = escape(out, event->file);
-    char sum[12];
-    snprintf(sum, sizeof sum, "%08lx\t", crc32(0, (const unsigned char *)line + 9, (unsigned)(out - line - 9)));
-    memcpy(line, sum, 9);
+    unsigned long sum = crc32(0, (const unsigned char *)line + 9, (unsigned)(out - line - 9));
+    for (int i = 0; i < 8; i++) line[i] = digits_of_sums[sum >> (28 - 4 * i) & 15];
+    line[8] = '\t';
     *out++ = '\n';
     text->used = (size_t)(out - text->data);
     return true;
@@ -125,8 +132,8 @@ static char *take(char **at)
 
 static char *take_text(char **at)
 {
-    char *field = take(at), *out = field;
-    if (!field || !(out = strchr(field, '\\'))) return field;
+    char *field = take(at), *out = field ? strchr(field, '\\') : NULL;
+    if (!out) return field;
     for (const char *in = out; *in; in++) {
         if (*in != '\\') {
             *out++ = *in;
@@ -156,13 +163,12 @@ static bool take_integer(char **at, int64_t *value)
 
 static bool sum_is_right(const char *line, size_t length)
 {
-    static const char digits[] = "0123456789abcdef";
     if (length < 10 || line[8] != '\t') return false;
     unsigned long sum = 0;
     for (int i = 0; i < 8; i++) {
-        const char *digit = line[i] ? strchr(digits, line[i]) : NULL;
-        if (!digit) return false;
-        sum = sum << 4 | (unsigned long)(digit - digits);
+        char c = line[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) return false;
+        sum = sum << 4 | (unsigned long)(c <= '9' ? c - '0' : c - 'a' + 10);
     }
     return sum == crc32(0, (const unsigned char *)line + 9, (unsigned)(length - 9));
 }

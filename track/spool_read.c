@@ -37,6 +37,7 @@ struct tarn_spool_reader {
     int64_t corrupt;
     bool stopped; /* at the limit */
     bool failed;  /* the operating system refused */
+    bool at_end;  /* there was no more to read at the last look */
     bool torn;    /* what is in the buffer ends the segment without a newline */
 };
 
@@ -90,7 +91,7 @@ static bool open_segment(tarn_spool_reader *reader, int64_t first)
     reader->file = file;
     reader->segment = first;
     reader->begin = reader->end = 0;
-    reader->torn = false;
+    reader->torn = reader->at_end = false;
     return true;
 }
 
@@ -130,10 +131,20 @@ static bool read_more(tarn_spool_reader *reader)
     return true;
 }
 
+/* Whether the buffer begins with a whole line and has enough behind it for a batch, or all there was. */
+static bool has_enough(const tarn_spool_reader *reader)
+{
+    size_t left = reader->end - reader->begin;
+    if (!left || !memchr(reader->buffer + reader->begin, '\n', left)) return false;
+    return reader->at_end || left >= reader->room / 2;
+}
+
 /* Makes the buffer begin with a whole line; false: there is none at the moment. */
 static bool refill(tarn_spool_reader *reader)
 {
     for (;;) {
+        if (has_enough(reader)) return true;
+        reader->at_end = false;
         if (reader->file >= 0) {
             memmove(reader->buffer, reader->buffer + reader->begin, reader->end - reader->begin);
             reader->end -= reader->begin;
@@ -144,6 +155,7 @@ static bool refill(tarn_spool_reader *reader)
                 /* A batch should not end after the few lines that were left over. */
                 while (reader->end < reader->room && read_more(reader)) {
                 }
+                reader->at_end = reader->end < reader->room;
                 return true;
             }
         }
@@ -337,7 +349,7 @@ void tarn_spool_seek(tarn_spool_reader *reader, int64_t number)
     reader->file = -1;
     reader->segment = found ? found - 1 : 0; /* refill opens the one behind */
     reader->begin = reader->end = 0;
-    reader->torn = false;
+    reader->torn = reader->at_end = false;
     reader->last = number;
 }
 

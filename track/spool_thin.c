@@ -34,6 +34,7 @@ static bool is_point(const tarn_track_event *event)
     return event->kind == TARN_TRACK_METRIC || event->kind == TARN_TRACK_HISTOGRAM;
 }
 
+/* What a line is about: a floor, a kind of points. */
 static tarn_track_kind kind_of(const tarn_track_event *event)
 {
     if (event->kind != (tarn_track_kind)TARN_SPOOL_FLOOR) return event->kind;
@@ -53,11 +54,25 @@ static bool goes(const thinning *state, const tarn_track_event *event, tarn_reco
     return event->kind == (tarn_track_kind)TARN_SPOOL_FLOOR || state->all || key->room++ % 2;
 }
 
+/* Of what was taken in from a file of the inbox the last line says all; none when the file is gone. */
+static bool inbox_line_goes(thinning *state, const tarn_track_event *event, int64_t number)
+{
+    tarn_path path;
+    return number != (int64_t)key_of(state, event)->count ||
+           tarn_path_make(path, "%s/inbox/%s", state->writer->folder, event->key) || access(path, F_OK);
+}
+
 /* First pass: for each key the last line that goes, and the highest step. */
 static bool find_floors(thinning *state, const tarn_track_event *events, const int64_t *numbers, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {
         const tarn_track_event *event = &events[i];
+        if (event->kind == (tarn_track_kind)TARN_SPOOL_INBOX) {
+            tarn_record_key *file = key_of(state, event);
+            if (!file) return false;
+            file->count = (size_t)numbers[i];
+            continue;
+        }
         if (!is_point(event) && event->kind != (tarn_track_kind)TARN_SPOOL_FLOOR) continue;
         tarn_record_key *key = key_of(state, event);
         if (!key) return false;
@@ -76,6 +91,7 @@ static bool print_rest(thinning *state, const tarn_track_event *events, const in
     for (int64_t i = 0; i < count; i++) {
         tarn_track_event event = events[i];
         bool points = is_point(&event);
+        if (event.kind == (tarn_track_kind)TARN_SPOOL_INBOX && inbox_line_goes(state, &event, numbers[i])) continue;
         if (points || event.kind == (tarn_track_kind)TARN_SPOOL_FLOOR) {
             tarn_record_key *key = key_of(state, &event);
             if (goes(state, &event, key)) {

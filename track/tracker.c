@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -373,6 +374,7 @@ static void end_drains(tarn_tracker *tracker, double until)
         tell_drain(tracker, tracker->drains[i], &state);
     }
     tarn_tracker_tell_sinks(tracker);
+    for (int i = 0; i < tracker->drain_count; i++) tarn_drain_cancel(tracker->drains[i]);
     for (int i = 0; i < tracker->drain_count; i++) tarn_drain_stop(tracker->drains[i]);
     tracker->drain_count = 0;
 }
@@ -412,6 +414,21 @@ static void tell_counts(const tarn_tracker *tracker)
                  tracker->run_id);
 }
 
+/* This process handed what it logged to another one, which may have ended before. */
+static void tell_left(const tarn_tracker *tracker)
+{
+    tarn_path path;
+    if (tarn_path_make(path, "%s/lock", tracker->folder)) return;
+    int file = open(path, O_RDWR | O_CLOEXEC);
+    if (file < 0) return;
+    if (!flock(file, LOCK_EX | LOCK_NB))
+        tarn_log(tracker->context, TARN_LOG_WARN,
+                 "tracking: the process that wrote the spool %s has ended: what this one handed it lies in its inbox, "
+                 "for the next process of the run, or: tarn track push %s",
+                 tracker->folder, tracker->folder);
+    close(file);
+}
+
 tarn_status tarn_track_close(tarn_tracker *tracker, const char *status)
 {
     if (!tracker) return TARN_OK;
@@ -425,6 +442,7 @@ tarn_status tarn_track_close(tarn_tracker *tracker, const char *status)
     tarn_tracker_unlock(tracker);
     tarn_tracker_end_writer(tracker);
     end_drains(tracker, until);
+    if (!tracker->holds && tarn_rank(context) == 0) tell_left(tracker);
     pthread_mutex_lock(&tracker->lock);
     tarn_tracker_unlock(tracker); /* for its lines */
     tell_counts(tracker);

@@ -46,6 +46,8 @@ struct tarn_tracker {
     int64_t shown;    /* number of the last event that drains may read */
     int64_t attempts; /* that failed, of the writer */
     bool hurry, closing, failing;
+    int64_t batches; /* that the writer has brought to the spool */
+    bool tired;      /* a call waited in vain for the next one */
     bool awaiting;   /* closing waits for other ranks */
     int ranks_ended; /* of this launch, that have handed in all they will */
     int64_t lost;    /* events that never came to the spool, dropped ones of the queue apart */

@@ -225,6 +225,13 @@ static bool go_round(writing *state)
     if (!goes_on) return false;
     if (nothing && state->at == state->count && !tracker->spool.text.used) return true; /* time to look */
     int result = write_batch(state);
+    if (!result) {
+        pthread_mutex_lock(&tracker->lock);
+        tracker->batches++;
+        tracker->tired = false;
+        pthread_cond_broadcast(&tracker->moved);
+        pthread_mutex_unlock(&tracker->lock);
+    }
     bool sync = !more || tarn_seconds() > state->synced_at + GATHER_SECONDS;
     if (!result && sync) result = tarn_spool_sync(&tracker->spool);
     if (!result) {

@@ -44,9 +44,9 @@ typedef struct tarn_onnx_options {
     int opset;                      /* 0 = 17; up to 21 */
     tarn_onnx_input input;          /* zero: that of the module */
     const tarn_onnx_origin *origin; /* may be NULL */
-    int64_t
-        most_inline; /* bytes beyond which parameters go to a file of their own beside the model,
-                        FILE.<digest>.data,            which the model names; 0 = what a protobuf can hold (2 GiB) */
+    /* Bytes beyond which parameters go to a file of their own beside the model, FILE.<digest>.data, which the model
+     * names; 0 = what a protobuf can hold (2 GiB). */
+    int64_t most_inline;
 } tarn_onnx_options;
 
 /* What was written. */

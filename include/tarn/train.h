@@ -103,8 +103,8 @@ typedef struct tarn_train_options {
     bool from_scratch;               /* do not resume */
     const char *init_from;           /* start from these parameters */
     const tarn_track_options *track; /* NULL = no tracking */
-    int64_t histograms_every; /* steps between histograms of each parameter's weights and gradient, which go to
-                                 TensorBoard and W&B; 0 = none; may change on resume */
+    int64_t histograms_every;        /* steps between histograms of each parameter's weights and gradient, which go to
+                                        TensorBoard and W&B; 0 = none; may change on resume */
     double system_every;     /* seconds between samples of each host's CPU, memory, disk and network, which go to
                                 the record; 0 = 10, negative = never */
     const char *config_text; /* the resolved configuration, kept in checkpoints and in the run; may be NULL */

@@ -56,7 +56,8 @@ const chart = (() => {
     const distances = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
     const raw = (high - low) / Math.max(1, wanted);
     if (raw < 1 || raw > 86400) return raw < 1 ? linearTicks(low, high, wanted) : multiples(low, high, 86400 * Math.ceil(raw / 86400));
-    return multiples(low, high, distances.find((d) => d >= raw));
+    const far = (d) => Math.abs(Math.log(d / raw));
+    return multiples(low, high, distances.reduce((best, d) => (far(d) < far(best) ? d : best)));
   }
 
   function logTicks(low, high, wanted) {
@@ -158,8 +159,13 @@ const chart = (() => {
    * would else be all that a chart shows. What is left out is said under the chart. */
   function clipped(panel, series, range, low, high) {
     const lower = [], upper = [];
-    if (panel.stack) return [low, high];
-    for (const { curve, places, values } of series)
+    if (panel.stack) {
+      for (const i of series.length ? series[0].places.keys() : []) {
+        if (series[0].places[i] < range[0] || series[0].places[i] > range[1]) continue;
+        lower.push(0);
+        upper.push(series.reduce((sum, one) => sum + (one.values[i] ?? 0), 0));
+      }
+    } else for (const { curve, places, values } of series)
       for (let i = 0; i < places.length; i++) {
         if (places[i] < range[0] || places[i] > range[1]) continue;
         lower.push(curve.a ? curve.a[i] : values[i]);
@@ -303,7 +309,7 @@ const chart = (() => {
     /* Of several lines a run, the dashed ones lie over the solid one, which steps back. */
     const layer = one.several && panel.lines.length > 1 ? (one.dash ? " over" : " under") : "";
     let svg = `<g class="curve ${one.colour} d${one.dash}${layer}">`;
-    if (curve.a) {
+    if (curve.a && !panel.dots) {
       let upper = "", lower = "";
       for (let i = from; i < to; i++) {
         const b = down(curve.b[i]), a = down(curve.a[i]);

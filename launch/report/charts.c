@@ -113,7 +113,7 @@ static void write_curve(FILE *out, const frame *frame, const tarn_run_curve *who
     tarn_run_curve curve = thinned(whole, most);
     bool band = false;
     if (!curve.groups) return;
-    for (int i = 0; i < curve.group_count; i++) band |= curve.groups[i].count > 1;
+    for (int i = 0; i < curve.group_count; i++) band |= curve.groups[i].count > 1 && !dots;
     fprintf(out, "<g class=\"curve c%d d%d\">", colour, dash);
     if (band) {
         fputs("<path class=\"band\" d=\"", out);

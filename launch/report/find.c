@@ -72,7 +72,7 @@ static bool find_by_folder(tarn_run_head *head, tarn_context *context, const cha
     bool several = head->run_id;
     tarn_run_head_free(head);
     char *id = recorded_id(context, text);
-    bool found = id && !tarn_run_find(head, store, id, problem);
+    bool found = id && *store && !tarn_run_find(head, store, id, problem);
     if (!id)
         snprintf(problem, TARN_SINK_PROBLEM,
                  several
@@ -91,6 +91,13 @@ tarn_status tarn_report_find(tarn_run_head *head, tarn_context *context, const c
     bool folder = *text && is_folder(text);
     if (folder && find_by_folder(head, context, store, text, problem)) return TARN_OK;
     /* A directory may have the name of a run. */
-    if (!tarn_run_find(head, store, text, by_name)) return TARN_OK;
+    if (!*store)
+        snprintf(
+            by_name, sizeof by_name,
+            "%.200s: runs on a server cannot be looked up: give the folder of a spool (checkpoint.dir/spool/ID), or "
+            "--store with the directory of a file store",
+            text);
+    else if (!tarn_run_find(head, store, text, by_name))
+        return TARN_OK;
     return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "%s", folder ? problem : by_name);
 }

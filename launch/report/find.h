@@ -6,8 +6,9 @@
 
 #include <tarn/base.h>
 
-/* As tarn_run_find; and a directory of checkpoints means the run that wrote them: its spool in DIR/spool, else the run
- * of that id in the store. A directory of spools means the one in it. Failures are recorded in the context. */
+/* store: a file store, or "" where names cannot be looked up. As tarn_run_find; and a directory of checkpoints means
+ * the run that wrote them: its spool in DIR/spool, else the run of that id in the store. A directory of spools means
+ * the one in it. Failures are recorded in the context. */
 tarn_status tarn_report_find(tarn_run_head *head, tarn_context *context, const char *store, const char *text);
 
 #endif

@@ -253,6 +253,11 @@
     width = now;
     drawAll();
   }).observe(document.body);
-  addEventListener("beforeprint", drawAll);
+  /* Paper is light. */
+  addEventListener("beforeprint", () => {
+    root.setAttribute("data-theme", "light");
+    drawAll();
+  });
+  addEventListener("afterprint", () => setTheme(button.dataset.now));
   drawAll();
 })();

@@ -87,15 +87,17 @@ static int grow(void *array, int count, int *room, size_t size)
     return 0;
 }
 
-/* The panel of that title, note and section, made when it is not there. */
-static tarn_report_panel *panel_of(tarn_report *report, const char *section, const char *title, const char *note)
+/* The panel of that title, note, unit and section, made when it is not there. */
+static tarn_report_panel *panel_of(tarn_report *report, const char *section, const char *title, const char *note,
+                                   const char *unit)
 {
     for (int i = 0; i < report->panel_count; i++)
         if (!strcmp(report->panels[i].title, title) && !strcmp(report->panels[i].note, note) &&
-            !strcmp(report->panels[i].section, section))
+            !strcmp(report->panels[i].section, section) && !strcmp(report->panels[i].unit, unit))
             return &report->panels[i];
     if (grow(&report->panels, report->panel_count, &report->panel_room, sizeof *report->panels)) return NULL;
-    tarn_report_panel made = {.section = section, .title = strdup(title), .note = strdup(note), .scale = 1, .unit = ""};
+    tarn_report_panel made = {
+        .section = section, .title = strdup(title), .note = strdup(note), .scale = 1, .unit = unit};
     if (!made.title || !made.note) {
         free(made.title);
         free(made.note);
@@ -184,9 +186,8 @@ static bool add_measurement(tarn_report *report, const char *key)
             if (tarn_run_curve_of(report->runs[i], of_rank)) return true;
     }
     if (time && !strcmp(unit, "s") && !strstr(title, "skew")) strncat(title, " time", sizeof title - strlen(title) - 1);
-    tarn_report_panel *panel = panel_of(report, time ? "Ranks and time" : "System", title, "");
+    tarn_report_panel *panel = panel_of(report, time ? "Ranks and time" : "System", title, "", unit);
     if (!panel) return false;
-    panel->unit = unit;
     panel->seconds = !strcmp(unit, "s");
     panel->over_time = !time;
     panel->dots = is_kind(key, "slowest_rank");
@@ -204,24 +205,25 @@ static bool add_curve(tarn_report *report, int pass, const char *key)
     switch (pass) {
     case 0:
         if (system || !is_one_of(key, losses)) return true;
-        tarn_report_panel *panel = panel_of(report, "Training", "Loss", "");
+        tarn_report_panel *panel = panel_of(report, "Training", "Loss", "", "");
         if (panel) panel->wide = true;
         return add_line(panel, key, key);
     case 1:
         if (system || !is_one_of(key, accuracies)) return true;
-        return add_line(panel_of(report, "Training", "Accuracy", ""), key, key);
+        return add_line(panel_of(report, "Training", "Accuracy", "", ""), key, key);
     case 2:
         if (system || !is_one_of(key, rates)) return true;
-        return add_line(panel_of(report, "Training", "Learning rate", ""), key, key);
+        return add_line(panel_of(report, "Training", "Learning rate", "", ""), key, key);
     case 3:
         if (system || !is_one_of(key, norms)) return true;
-        return add_line(panel_of(report, "Training", "Gradient norm", ""), key, key);
+        return add_line(panel_of(report, "Training", "Gradient norm", "", ""), key, key);
     case 4: {
         if (!is_throughput(key)) return true;
         char title[128];
         name_measurement(system ? key + strlen("system/") : key, title);
         *title = (char)tolower((unsigned char)*title);
-        tarn_report_panel *rate = panel_of(report, "Training", "Throughput", title); /* samples, tokens: an axis each */
+        tarn_report_panel *rate =
+            panel_of(report, "Training", "Throughput", title, ""); /* samples, tokens: an axis each */
         if (rate) rate->from_zero = true;
         return add_line(rate, key, key);
     }
@@ -229,7 +231,7 @@ static bool add_curve(tarn_report *report, int pass, const char *key)
         if (system || is_one_of(key, losses) || is_one_of(key, accuracies) || is_one_of(key, rates) ||
             is_one_of(key, norms) || is_throughput(key))
             return true;
-        return add_line(panel_of(report, "Other metrics", key, ""), key, key);
+        return add_line(panel_of(report, "Other metrics", key, "", ""), key, key);
     default: /* times first */
         if (!system || is_throughput(key) || time_place(key) != pass - 6) return true;
         return add_measurement(report, key);
@@ -247,10 +249,9 @@ static bool add_stack(tarn_report *report)
         if (tarn_run_curve_of(report->runs[0], key)) parts++;
     }
     if (parts < 2) return true;
-    tarn_report_panel *panel = panel_of(report, "Ranks and time", title, "of rank 0");
+    tarn_report_panel *panel = panel_of(report, "Ranks and time", title, "of rank 0", "s");
     if (!panel) return false;
     panel->kind = TARN_REPORT_STACK;
-    panel->unit = "s";
     panel->seconds = true;
     panel->from_zero = true;
     for (int i = 0; i < tarn_report_part_count; i++) {
@@ -304,15 +305,31 @@ static bool derive_throughput(tarn_run_view *view)
     return true;
 }
 
+/* How many groups a curve of one sort, measurements or not, may have so that all of them together stay within `all`. */
+static int share_of(const tarn_report *report, bool measurements, int all)
+{
+    int most = MOST_GROUPS;
+    for (; most > LEAST_GROUPS; most -= most / 8) {
+        int64_t sum = 0;
+        for (int i = 0; i < report->run_count; i++)
+            for (int k = 0; k < report->runs[i]->curve_count; k++) {
+                const tarn_run_curve *curve = &report->runs[i]->curves[k];
+                if (is_system(curve->key) == measurements) sum += curve->group_count < most ? curve->group_count : most;
+            }
+        if (sum <= all) return most;
+    }
+    return LEAST_GROUPS;
+}
+
+/* What is trained is looked at more closely than measurements are, of which there are many. */
 static void thin(tarn_report *report)
 {
-    int curves = 0;
-    for (int i = 0; i < report->run_count; i++) curves += report->runs[i]->curve_count;
-    int most = curves ? ALL_GROUPS / curves : MOST_GROUPS;
-    if (most > MOST_GROUPS) most = MOST_GROUPS;
-    if (most < LEAST_GROUPS) most = LEAST_GROUPS;
+    int trained = share_of(report, false, ALL_GROUPS / 2), measured = share_of(report, true, ALL_GROUPS / 2);
     for (int i = 0; i < report->run_count; i++)
-        for (int k = 0; k < report->runs[i]->curve_count; k++) tarn_run_curve_thin(&report->runs[i]->curves[k], most);
+        for (int k = 0; k < report->runs[i]->curve_count; k++) {
+            tarn_run_curve *curve = &report->runs[i]->curves[k];
+            tarn_run_curve_thin(curve, is_system(curve->key) ? measured : trained);
+        }
 }
 
 static double mean_of(const tarn_run_curve *curve)

@@ -237,6 +237,39 @@ static void write_metrics(FILE *out, const tarn_report *report)
 
 /* ---- data and tags ---- */
 
+static bool uses(const tarn_run_view *view, const tarn_run_input *input)
+{
+    for (int i = 0; i < view->input_count; i++) {
+        const tarn_run_input *other = &view->inputs[i];
+        if (!strcmp(other->name, input->name) && !strcmp(other->digest, input->digest) &&
+            !strcmp(other->context, input->context) && !strcmp(other->source, input->source))
+            return true;
+    }
+    return false;
+}
+
+/* One row, however many of the runs use it. */
+static void write_input(FILE *out, const tarn_report *report, const tarn_run_input *input)
+{
+    fputs("<tr><th scope=\"row\"><bdi>", out);
+    tarn_report_write_text(out, input->name);
+    fputs("</bdi>", out);
+    for (int run = 0; run < report->run_count && report->run_count > 1; run++) {
+        if (!uses(report->runs[run], input)) continue;
+        fprintf(out, "%s<span class=\"which\"><span class=\"swatch c%d\"></span><bdi>", run ? " " : "",
+                run % TARN_REPORT_COLOURS);
+        tarn_report_write_text(out, tarn_report_name(report->runs[run]));
+        fputs("</bdi></span>", out);
+    }
+    fputs("</th><td data-label=\"Used for\">", out);
+    write_value(out, input->context);
+    fputs("</td><td data-label=\"Digest\" class=\"code\">", out);
+    write_value(out, input->digest);
+    fputs("</td><td data-label=\"Source\">", out);
+    write_value(out, input->source);
+    fputs("</td></tr>\n", out);
+}
+
 static void write_inputs(FILE *out, const tarn_report *report)
 {
     int count = 0;
@@ -250,21 +283,9 @@ static void write_inputs(FILE *out, const tarn_report *report)
     for (int i = 0; i < report->run_count; i++)
         for (int k = 0; k < report->runs[i]->input_count; k++) {
             const tarn_run_input *input = &report->runs[i]->inputs[k];
-            fputs("<tr><th scope=\"row\"><bdi>", out);
-            tarn_report_write_text(out, input->name);
-            fputs("</bdi>", out);
-            if (report->run_count > 1) {
-                fprintf(out, " <span class=\"which\"><span class=\"swatch c%d\"></span><bdi>", i % TARN_REPORT_COLOURS);
-                tarn_report_write_text(out, tarn_report_name(report->runs[i]));
-                fputs("</bdi></span>", out);
-            }
-            fputs("</th><td data-label=\"Used for\">", out);
-            write_value(out, input->context);
-            fputs("</td><td data-label=\"Digest\" class=\"code\">", out);
-            write_value(out, input->digest);
-            fputs("</td><td data-label=\"Source\">", out);
-            write_value(out, input->source);
-            fputs("</td></tr>\n", out);
+            bool told = false;
+            for (int before = 0; before < i; before++) told |= uses(report->runs[before], input);
+            if (!told) write_input(out, report, input);
         }
     end_table(out);
     fputs("</section>\n", out);

@@ -19,7 +19,6 @@
 
 enum { /* TensorProto.DataType */
        TARN_ONNX_FLOAT32 = 1,
-       TARN_ONNX_INT32 = 6,
        TARN_ONNX_INT64 = 7,
        TARN_ONNX_BOOL = 9,
        TARN_ONNX_FLOAT64 = 11,

@@ -143,6 +143,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, text, "application/json")
         if parts.path == "/status":
             return self.answer(int(argument), "the body")
+        if parts.path == "/later":
+            return self.answer(429, "", headers=[("Retry-After", urllib.parse.unquote(argument))])
         if parts.path == "/redirect":
             return self.answer(302, "", headers=[("Location", "/echo")])
         if parts.path == "/large":

@@ -92,22 +92,24 @@ static void complain(prometheus_sink *sink, const char *what, const char *path)
     pthread_mutex_unlock(&sink->lock);
 }
 
-static void write_file(prometheus_sink *sink)
+static bool write_file(prometheus_sink *sink)
 {
     tarn_prometheus_text *text = tarn_prometheus_table_text(sink->table);
-    if (!text) return;
-    if (tarn_file_put(sink->file, sink->temporary, text->data, text->bytes))
-        complain(sink, "cannot write metrics.file", sink->file);
+    if (!text) return false;
+    bool written = !tarn_file_put(sink->file, sink->temporary, text->data, text->bytes);
+    if (!written) complain(sink, "cannot write metrics.file", sink->file);
     tarn_prometheus_text_release(text);
+    return written;
 }
 
-static void write_state(prometheus_sink *sink)
+static bool write_state(prometheus_sink *sink)
 {
     char *text = tarn_prometheus_table_save(sink->table);
-    if (!text) return;
-    if (tarn_file_put(sink->state, sink->state_temporary, text, strlen(text)))
-        complain(sink, "cannot keep the counters for Prometheus in", sink->state);
+    if (!text) return false;
+    bool written = !tarn_file_put(sink->state, sink->state_temporary, text, strlen(text));
+    if (!written) complain(sink, "cannot keep the counters for Prometheus in", sink->state);
     free(text);
+    return written;
 }
 
 /* A restarted run often meets the port of the process before it, which is about to end. */
@@ -148,14 +150,12 @@ static void *publish(void *user)
         bool serves = sink->web;
         pthread_mutex_unlock(&sink->lock);
         if (ends) changes = tarn_prometheus_table_changes(sink->table, &weighty); /* all there will be */
-        if (sink->file && changes != in_file) {
-            write_file(sink);
-            in_file = changes;
-        }
+        if (sink->file && changes != in_file && write_file(sink)) in_file = changes;
         if (changes != in_state && (ends || weighty != kept_weighty || now - state_written >= STATE_EVERY)) {
-            write_state(sink);
-            in_state = changes;
-            kept_weighty = weighty;
+            if (write_state(sink)) {
+                in_state = changes;
+                kept_weighty = weighty;
+            }
             state_written = now;
         }
         if (sink->listen && !serves && !ends && now - port_tried >= PORT_EVERY) {

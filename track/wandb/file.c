@@ -77,11 +77,14 @@ bool tarn_wandb_prepare(tarn_wandb *board)
             return false;
         }
     }
-    if (board->exit_at >= 0 && tarn_board_file_cut(&board->file, board->exit_at, NULL)) {
-        fail(board);
-        return false;
+    if (board->exit_at >= 0) {
+        if (tarn_board_file_cut(&board->file, board->exit_at, NULL)) {
+            fail(board);
+            return false;
+        }
+        board->number--;
+        board->exit_at = -1;
     }
-    board->exit_at = -1;
     board->ready = true;
     if (board->file.length) return false;
     write_head(board, first);

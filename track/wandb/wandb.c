@@ -236,9 +236,23 @@ static void write_events(tarn_sink *sink, const tarn_track_event *events, int64_
     report->taken = count;
 }
 
+/* The row under way, so that what a process leaves behind in order has all its points. Where that fails, the row is
+ * kept for the next one. */
+static void write_last_row(tarn_wandb *board)
+{
+    if (!board->loaded || !board->row.open) return;
+    tarn_protobuf_clear(&board->out);
+    board->ready = false;
+    board->error = 0;
+    board->time_ms = board->row.time_ms;
+    tarn_wandb_close_row(board);
+    if (!board->error) (void)tarn_board_file_append(&board->file, board->out.bytes, board->out.used);
+}
+
 static void destroy(tarn_sink *sink)
 {
     tarn_wandb *board = (tarn_wandb *)sink;
+    write_last_row(board);
     tarn_wandb_forget(board);
     tarn_board_file_close(&board->rows);
     tarn_protobuf_free(&board->row.items);

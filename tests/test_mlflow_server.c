@@ -1,0 +1,513 @@
+/* test_mlflow_server.c - the MLflow sink against `mlflow server` itself, over SQLite and with served artifacts: the
+ * real MlflowClient reads back all that was sent; server and sender are killed on the way; logins are asked for. Needs
+ * TARN_TEST_PYTHON, a Python that has mlflow and Flask-WTF.
+ */
+#include "tests/mlflow_support.h"
+#include "tests/run_support.h"
+#include "track/mlflow/registry.h"
+
+#include <math.h>
+#include <signal.h>
+
+typedef struct real_server {
+    char *folder;
+    pid_t group;
+    int port;
+    char address[64];
+} real_server;
+
+static const char *python(void)
+{
+    const char *path = getenv("TARN_TEST_PYTHON");
+    if (!path || !*path) cr_skip_test("TARN_TEST_PYTHON names no Python that has mlflow");
+    return path;
+}
+
+static bool answers(const real_server *server)
+{
+    char *url = tarn_test_format("%s/health", server->address);
+    tarn_http *http = tarn_http_open();
+    tarn_http_answer answer;
+    bool fine =
+        !tarn_http_perform(http, &(tarn_http_request){.url = url, .direct = true}, &answer) && answer.code == 200;
+    tarn_http_answer_free(&answer);
+    tarn_http_close(http);
+    free(url);
+    return fine;
+}
+
+static void kill_server(real_server *server)
+{
+    if (server->group <= 0) return;
+    kill(-server->group, SIGKILL);
+    waitpid(server->group, NULL, 0);
+    server->group = 0;
+}
+
+/* Starts it, or starts it again on its port; waits until it answers. */
+static void start_server(real_server *server, bool login)
+{
+    if (!server->folder) server->folder = tarn_test_directory();
+    char *script = tarn_test_format("%s/tests/python/mlflow_server.py", TARN_SOURCE_DIR);
+    char *file = tarn_test_format("%s/port", server->folder), *log = tarn_test_format("%s/log", server->folder), *text;
+    char number[16];
+    snprintf(number, sizeof number, "%d", server->port);
+    const char *path = python();
+    server->group = fork();
+    if (!server->group) {
+        setpgid(0, 0);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (!freopen(log, "a", stdout) || dup2(1, 2) < 0) _exit(126);
+        execl(path, path, script, server->folder, "--port", number, login ? "--auth" : (char *)NULL, (char *)NULL);
+        _exit(127);
+    }
+    for (int i = 0; i < 1500 && !*server->address; i++) {
+        tarn_test_pause(0.1);
+        if (!(text = tarn_test_read(file, NULL))) continue;
+        server->port = atoi(text);
+        snprintf(server->address, sizeof server->address, "http://127.0.0.1:%d", server->port);
+        free(text);
+    }
+    bool up = false;
+    for (int i = 0; i < 1500 && !(up = answers(server)); i++) {
+        if (waitpid(server->group, NULL, WNOHANG)) break;
+        tarn_test_pause(0.1);
+    }
+    text = up ? NULL : tarn_test_read(log, NULL);
+    cr_assert(up, "the MLflow server did not start: %s", text);
+    free(script);
+    free(file);
+    free(log);
+}
+
+static void end_server(real_server *server)
+{
+    kill_server(server);
+    tarn_test_remove(server->folder);
+    free(server->folder);
+}
+
+static cJSON *read_back(const char *address, const char *arguments)
+{
+    char *output;
+    char *command = tarn_test_format("%s %s/tests/python/mlflow_read.py %s %s 2>/tmp/tarn-test-read.$$ || { cat "
+                                     "/tmp/tarn-test-read.$$; rm -f /tmp/tarn-test-read.$$; exit 1; }; rm -f "
+                                     "/tmp/tarn-test-read.$$",
+                                     python(), TARN_SOURCE_DIR, address, arguments);
+    cr_assert_eq(tarn_test_run(command, 240, &output), 0, "%s", output);
+    cJSON *json = cJSON_Parse(output);
+    cr_assert(json, "%s", output);
+    free(command);
+    free(output);
+    return json;
+}
+
+static const cJSON *get(const cJSON *object, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(object, name);
+}
+
+static void expect_text(const cJSON *object, const char *name, const char *expected)
+{
+    cr_expect_str_eq(tarn_test_text(object, name), expected, "%s is \"%s\", not \"%s\"", name,
+                     tarn_test_text(object, name), expected);
+}
+
+/* Every point of a series once, with its value to the last digit and its time. */
+static void expect_series(const cJSON *all, const char *key, const tarn_test_events *events)
+{
+    const cJSON *points = get(get(all, "metrics"), key), *point = points ? points->child : NULL;
+    for (int64_t i = 0; i < events->count; i++) {
+        const tarn_track_event *event = &events->at[i];
+        if (event->kind != TARN_TRACK_METRIC || strcmp(event->key, key) != 0) continue;
+        cr_assert(point, "%s ends before step %lld", key, (long long)event->step);
+        cr_assert_eq(cJSON_GetArrayItem(point, 0)->valuedouble, (double)event->step);
+        cr_assert_eq(strtod(cJSON_GetArrayItem(point, 1)->valuestring, NULL), event->value, "%s at step %lld", key,
+                     (long long)event->step);
+        cr_assert_eq(cJSON_GetArrayItem(point, 2)->valuedouble, (double)event->time_ms);
+        point = point->next;
+    }
+    cr_assert_null(point, "%s has more points than were sent", key);
+}
+
+/* A model that mlflow.pyfunc can load with Python alone: it doubles what it gets. */
+static char *make_model(const char *folder)
+{
+    static const char mlmodel[] =
+        "artifact_path: model\nflavors:\n  python_function:\n    code: code\n    env:\n      conda: conda.yaml\n      "
+        "virtualenv: python_env.yaml\n    loader_module: tarn_test_loader\n    python_version: 3.11.0\nmlflow_version: "
+        "3.17.2\nmodel_uuid: 0123\nrun_id: local\nutc_time_created: '2026-01-01 00:00:00.000000'\n";
+    static const char loader[] =
+        "import os\n\n\nclass Model:\n    def __init__(self, path):\n        with open(path) as "
+        "file:\n            self.factor = float(file.read())\n\n    def predict(self, data, "
+        "params=None):\n        return [self.factor * value for value in data]\n\n\ndef "
+        "_load_pyfunc(path):\n    return Model(os.path.join(path, \"data\", \"factor\"))\n";
+    static const struct {
+        const char *name, *text;
+    } files[] = {{"MLmodel", mlmodel},
+                 {"code/tarn_test_loader.py", loader},
+                 {"data/factor", "2.5"},
+                 {"conda.yaml", "name: none\ndependencies: []\n"},
+                 {"python_env.yaml", "python: 3.11.0\n"}};
+    char *model = tarn_test_format("%s/model", folder), *code = tarn_test_format("%s/code", model);
+    char *data = tarn_test_format("%s/data", model);
+    mkdir(model, 0777);
+    mkdir(code, 0777);
+    mkdir(data, 0777);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *path = tarn_test_format("%s/%s", model, files[i].name);
+        cr_assert(tarn_test_write(path, files[i].text, strlen(files[i].text)));
+        free(path);
+    }
+    free(code);
+    free(data);
+    return model;
+}
+
+TestSuite(mlflow_server, .timeout = 600);
+
+Test(mlflow_server, mlflow_reads_back_what_was_sent)
+{
+    real_server server = {0};
+    char *folder = tarn_test_directory(), *state = tarn_test_format("%s/state", folder), reason[TARN_SINK_PROBLEM];
+    char *file = tarn_test_format("%s/file", folder), *model = make_model(folder),
+         *tree = tarn_test_format("%s/tree/below", folder), *leaf = tarn_test_format("%s/leaf", tree);
+    static tarn_test_events all;
+    start_server(&server, false);
+    mkdir(state, 0777);
+    *strrchr(tree, '/') = '\0';
+    mkdir(tree, 0777);
+    tree[strlen(tree)] = '/';
+    mkdir(tree, 0777);
+    *strrchr(tree, '/') = '\0';
+    cr_assert(tarn_test_write(file, "bytes \0\xff", 8) && tarn_test_write(leaf, "leaf", 4));
+    static char keys[150][16], long_text[6001];
+    memset(long_text, 'v', 6000);
+    tarn_test_event(&all, TARN_TRACK_BEGIN, NULL, TARN_TEST_START);
+    for (int i = 0; i < 150; i++) {
+        snprintf(keys[i], sizeof keys[i], "param.%d", i);
+        tarn_test_event(&all, TARN_TRACK_PARAM, keys[i], i == 7 ? long_text : i == 8 ? "" : keys[i]);
+    }
+    tarn_test_event(&all, TARN_TRACK_PARAM, "text", "\"quoted\" \\ \n\t\xc3\xa9 \xf0\x9f\x90\xa7");
+    tarn_test_metrics(&all, "train.loss", 0, 3000);
+    tarn_test_metrics(&all, "system/node_1/cpu_utilization_percentage", 0, 20);
+    static const double edges[] = {1.7976931348623157e308, 5e-324, -0.1, 1.0 / 3, 1e20, 123456789012345678.0, 0.0};
+    for (size_t i = 0; i < sizeof edges / sizeof *edges; i++) {
+        tarn_track_event *event = tarn_test_event(&all, TARN_TRACK_METRIC, "edges", NULL);
+        event->value = edges[i];
+        event->step = (int64_t)i - 3;
+    }
+    tarn_test_event(&all, TARN_TRACK_TAG, "state", "one");
+    tarn_test_event(&all, TARN_TRACK_TAG, "state", "two");
+    tarn_test_event(&all, TARN_TRACK_TAG, "mlflow.note.content", "what it is about");
+    tarn_test_event(&all, TARN_TRACK_PARAM, "param.3", "changed"); /* lost */
+    tarn_test_event(&all, TARN_TRACK_METRIC, "bad*key", NULL);     /* lost */
+    tarn_test_event(
+        &all, TARN_TRACK_INPUT, "corpus",
+        "{\"digest\":\"0123456789abcdef\",\"source\":\"/data/corpus\",\"source_type\":\"local\",\"context\":"
+        "\"training\",\"profile\":\"{\\\"num_rows\\\":3}\"}");
+    tarn_test_event(&all, TARN_TRACK_ARTIFACT, "logs/a file + more.bin", NULL)->file = file;
+    tarn_test_event(&all, TARN_TRACK_ARTIFACT, "tree", NULL)->file = tree;
+    tarn_test_event(&all, TARN_TRACK_MODEL, "gpt",
+                    "{\"register\":\"Words\",\"alias\":\"champion\",\"step\":40,\"model_type\":\"gpt\",\"params\":{"
+                    "\"layers\":\"2\"}}")
+        ->file = model;
+    tarn_test_event(&all, TARN_TRACK_END, NULL, "FINISHED");
+    tarn_sink *sink = tarn_test_sink(server.address, state, NULL);
+    cr_expect_eq(tarn_test_deliver(sink, all.at, all.count, reason), 2, "%s", reason);
+    sink->destroy(sink);
+    tarn_test_remove(state); /* the notes are lost, and all is offered again: nothing may be there twice */
+    mkdir(state, 0777);
+    sink = tarn_test_sink(server.address, state, NULL);
+    cr_expect_eq(tarn_test_deliver(sink, all.at, all.count, reason), 2, "%s", reason);
+    sink->destroy(sink);
+    cJSON *run = read_back(server.address, TARN_TEST_RUN " Words champion");
+    cr_assert_eq(get(run, "runs")->valuedouble, 1);
+    expect_text(run, "status", "FINISHED");
+    expect_text(run, "experiment", "an experiment");
+    expect_text(run, "run_name", "first");
+    expect_text(run, "user_id", "mo");
+    cr_expect_eq(get(run, "start_time")->valuedouble, (double)all.at[0].time_ms);
+    cr_expect_eq(get(run, "end_time")->valuedouble, (double)all.at[all.count - 1].time_ms);
+    cr_expect_eq(cJSON_GetArraySize(get(run, "params")), 151);
+    for (int i = 0; i < 150; i++) expect_text(get(run, "params"), keys[i], i == 7 ? long_text : i == 8 ? "" : keys[i]);
+    expect_text(get(run, "params"), "text", "\"quoted\" \\ \n\t\xc3\xa9 \xf0\x9f\x90\xa7");
+    cr_expect_eq(cJSON_GetArraySize(get(run, "metrics")), 3);
+    expect_series(run, "train.loss", &all);
+    expect_series(run, "system/node_1/cpu_utilization_percentage", &all);
+    expect_series(run, "edges", &all);
+    static const char *const tags[][2] = {{"state", "two"},
+                                          {"mlflow.note.content", "what it is about"},
+                                          {"mlflow.user", "mo"},
+                                          {"mlflow.source.name", "tarn"},
+                                          {"mlflow.source.type", "LOCAL"},
+                                          {"mlflow.source.git.commit", "abc123"},
+                                          {"mlflow.runName", "first"},
+                                          {"tarn.run_id", TARN_TEST_RUN}};
+    for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) expect_text(get(run, "tags"), tags[i][0], tags[i][1]);
+    cr_expect_eq(cJSON_GetArraySize(get(run, "artifacts")), 2);
+    cr_expect_eq(cJSON_GetArraySize(get(run, "datasets")), 1);
+    expect_text(get(run, "artifacts"), "tree/below/leaf", "leaf");
+    cr_expect(get(get(run, "artifacts"), "logs/a file + more.bin"));
+    const cJSON *dataset = get(run, "datasets")->child;
+    expect_text(dataset, "name", "corpus");
+    expect_text(dataset, "digest", "0123456789abcdef");
+    expect_text(dataset, "source", "{\"uri\":\"/data/corpus\"}");
+    expect_text(dataset, "profile", "{\"num_rows\":3}");
+    expect_text(get(dataset, "tags"), "mlflow.data.context", "training");
+    cr_expect_eq(cJSON_GetArraySize(get(run, "models")), 1);
+    const cJSON *logged = get(run, "models")->child, *version = get(run, "version");
+    expect_text(logged, "name", "gpt");
+    expect_text(logged, "status", "READY");
+    expect_text(logged, "source_run_id", tarn_test_text(run, "run_id"));
+    expect_text(get(logged, "params"), "layers", "2");
+    cr_expect_eq(get(get(run, "outputs")->child, "step")->valuedouble, 40);
+    cr_expect_eq(get(run, "versions")->valuedouble, 1);
+    expect_text(version, "version", "1");
+    expect_text(version, "run_id", tarn_test_text(run, "run_id"));
+    expect_text(get(run, "loaded"), "run_id", tarn_test_text(run, "run_id"));
+    expect_text(get(run, "loaded"), "model_id", tarn_test_text(logged, "model_id"));
+    cr_expect_eq(cJSON_GetArrayItem(get(run, "prediction"), 2)->valuedouble, 7.5);
+    cJSON_Delete(run);
+    char found[TARN_MLFLOW_VERSION];
+    cr_expect_eq(tarn_mlflow_set_alias(server.address, "Words", "next", "1", reason), TARN_OK, "%s", reason);
+    cr_expect_eq(tarn_mlflow_get_alias(server.address, "Words", "next", found, reason), TARN_OK, "%s", reason);
+    cr_expect_str_eq(found, "1");
+    cr_expect_eq(tarn_mlflow_set_alias(server.address, "Words", "latest", "1", reason), TARN_ERROR_ARGUMENT);
+    cr_expect(strstr(reason, "reserved"), "%s", reason);
+    cr_expect_eq(tarn_mlflow_set_alias(server.address, "Words", "next", "5", reason), TARN_ERROR_ARGUMENT);
+    cr_expect(strstr(reason, "version=5"), "%s", reason);
+    cr_expect_eq(tarn_mlflow_delete_alias(server.address, "Words", "next", reason), TARN_OK, "%s", reason);
+    cr_expect_neq(tarn_mlflow_get_alias(server.address, "Words", "next", found, reason), TARN_OK);
+    end_server(&server);
+    tarn_test_remove(folder);
+    free(folder);
+    free(state);
+    free(file);
+    free(model);
+    free(tree);
+    free(leaf);
+}
+
+/* ---- killed on the way ------------------------------------------------------------------------------------------ */
+
+static pid_t start_sender(const char *address, const char *state, const char *count, const char *log)
+{
+    pid_t sender = fork();
+    if (!sender) {
+        if (!freopen(log, "a", stdout)) _exit(126);
+        execl(TARN_BINARY_DIR "/tests/case_mlflow", "case_mlflow", address, state, count, (char *)NULL);
+        _exit(127);
+    }
+    return sender;
+}
+
+static long long acknowledged(const char *state)
+{
+    char *path = tarn_test_format("%s/acknowledged", state), *text = tarn_test_read(path, NULL);
+    long long number = text ? atoll(text) : 0;
+    free(text);
+    free(path);
+    return number;
+}
+
+static void wait_for(const char *state, long long number)
+{
+    for (int i = 0; i < 2400 && acknowledged(state) < number; i++) tarn_test_pause(0.05);
+    cr_assert_geq(acknowledged(state), number);
+}
+
+Test(mlflow_server, killed_servers_and_senders_cost_no_point_and_double_none)
+{
+    enum { COUNT = 24000 };
+    real_server server = {0};
+    char *folder = tarn_test_directory(), *state = tarn_test_format("%s/state", folder);
+    char *log = tarn_test_format("%s/log", folder);
+    int status;
+    mkdir(state, 0777);
+    start_server(&server, false);
+    pid_t sender = start_sender(server.address, state, "24000", log);
+    wait_for(state, 2000);
+    kill(sender, SIGKILL);
+    waitpid(sender, &status, 0);
+    cr_assert(WIFSIGNALED(status), "the sender ended before it was killed");
+    sender = start_sender(server.address, state, "24000", log);
+    wait_for(state, 6000);
+    kill_server(&server);
+    tarn_test_pause(1);
+    cr_assert_eq(waitpid(sender, NULL, WNOHANG), 0);
+    start_server(&server, false);
+    wait_for(state, 12000);
+    kill(sender, SIGKILL);
+    waitpid(sender, &status, 0);
+    char *note = tarn_test_format("%s/run.json", state);
+    unlink(note); /* and its memory of the run's id */
+    sender = start_sender(server.address, state, "24000", log);
+    waitpid(sender, &status, 0);
+    char *said = tarn_test_read(log, NULL);
+    cr_assert(WIFEXITED(status) && !WEXITSTATUS(status), "%s", said);
+    cr_expect_null(strstr(said, "lost 1"), "%s", said);
+    cJSON *run = read_back(server.address, "abcdefabcdefabcdefabcdefabcdefab"), *series;
+    cr_assert_eq(get(run, "runs")->valuedouble, 1);
+    expect_text(run, "status", "FINISHED");
+    cr_expect_eq(cJSON_GetArraySize(get(run, "params")), 150);
+    static bool seen[COUNT + 200];
+    int points = 0;
+    cJSON_ArrayForEach(series, get(run, "metrics"))
+    {
+        const cJSON *point;
+        cJSON_ArrayForEach(point, series)
+        {
+            double value = strtod(cJSON_GetArrayItem(point, 1)->valuestring, NULL);
+            int64_t number = (int64_t)cJSON_GetArrayItem(point, 2)->valuedouble - INT64_C(1795400000000);
+            cr_assert(number > 150 && number <= COUNT + 150 && !seen[number], "event %lld is there twice",
+                      (long long)number);
+            cr_assert_eq(value, 1.0 / (double)number);
+            seen[number] = true;
+            points++;
+        }
+    }
+    cr_expect_eq(points, COUNT - 24, "%d points of %d", points, COUNT - 24); /* 24 of the events are tags */
+    cJSON_Delete(run);
+    end_server(&server);
+    tarn_test_remove(folder);
+    free(folder);
+    free(state);
+    free(log);
+    free(note);
+    free(said);
+}
+
+/* ---- the whole way ---------------------------------------------------------------------------------------------- */
+
+/* A training that is killed while the server is dead, and goes on while it comes back. */
+Test(mlflow_server, a_killed_training_is_one_run_with_every_point_once)
+{
+    static const char run_file[] =
+        "name: recorded\nseed: 5\n"
+        "model: {kind: gpt, layers: 1, heads: 2, width: 32, context: 16, dropout: 0.1}\n"
+        "data: {kind: text, path: text.txt, validation: 0.1}\n"
+        "train: {batch: 16, steps: 2000, eval_every: 50, threads: 1}\n"
+        "checkpoint: {dir: checkpoints, every: 20}\n"
+        "track: {system_every: 0.2, register: words, flush_timeout: 200, experiment: whole}\n";
+    real_server server = {0};
+    char *folder = tarn_test_directory(), *text = tarn_test_format("%s/text.txt", folder), *output;
+    char *file = tarn_test_format("%s/run.yaml", folder);
+    cr_assert(tarn_test_write_text(text, 300) && tarn_test_write(file, run_file, sizeof run_file - 1));
+    start_server(&server, false);
+    setenv("MLFLOW_TRACKING_URI", server.address, 1);
+    char *line = tarn_test_format(
+        "cd '%s' && { TARN_TEST=1 %s train run.yaml --quiet & } && pid=$! && until ls "
+        "checkpoints/ckpt-000000000060.h5 >/dev/null 2>&1; do sleep 0.01; done; kill -9 -%d; until ls "
+        "checkpoints/ckpt-000000000120.h5 >/dev/null 2>&1; do sleep 0.01; done; kill -9 $pid; wait $pid; true",
+        folder, TARN_PROGRAM, (int)server.group);
+    cr_assert_eq(tarn_test_run(line, 240, NULL), 0);
+    free(line);
+    waitpid(server.group, NULL, 0);
+    line = tarn_test_format("cd '%s' && TARN_TEST=1 %s train run.yaml >log 2>&1", folder, TARN_PROGRAM);
+    pid_t training = fork();
+    if (!training) {
+        execl("/bin/sh", "sh", "-c", line, (char *)NULL);
+        _exit(127);
+    }
+    free(line);
+    start_server(&server, false);
+    int status;
+    waitpid(training, &status, 0);
+    char *log = tarn_test_format("%s/log", folder), *said = tarn_test_read(log, NULL);
+    cr_assert(WIFEXITED(status) && !WEXITSTATUS(status), "%s", said);
+    cr_expect_eq(tarn_test_tarn(folder, "", 0, "track alias words champion 1", &output), 0, "%s", output);
+    free(output);
+    line = tarn_test_format("ls %s/checkpoints/spool", folder);
+    cr_assert_eq(tarn_test_run(line, 20, &output), 0);
+    output[strcspn(output, "\n")] = '\0';
+    char *arguments = tarn_test_format("%s words champion 16", output);
+    cJSON *run = read_back(server.address, arguments);
+    cr_assert_eq(get(run, "runs")->valuedouble, 1);
+    expect_text(run, "status", "FINISHED");
+    expect_text(run, "run_name", "recorded");
+    expect_text(get(run, "params"), "train.steps", "2000");
+    static bool seen[2001];
+    const cJSON *points = get(get(run, "metrics"), "train.loss"), *point;
+    cr_assert_eq(cJSON_GetArraySize(points), 2000);
+    cJSON_ArrayForEach(point, points)
+    {
+        int step = (int)cJSON_GetArrayItem(point, 0)->valuedouble;
+        cr_assert(step >= 1 && step <= 2000 && !seen[step], "step %d", step);
+        seen[step] = true;
+    }
+    cr_expect_eq(cJSON_GetArraySize(get(get(run, "metrics"), "validation.loss")), 40);
+    cr_expect_eq(cJSON_GetArraySize(get(run, "datasets")), 2);
+    cr_expect_geq(cJSON_GetArraySize(get(run, "artifacts")), 2); /* the configuration and the log */
+    cr_expect_eq(get(run, "versions")->valuedouble, 1);
+    expect_text(get(run, "loaded"), "run_id", tarn_test_text(run, "run_id"));
+    cr_expect_gt(cJSON_GetArraySize(get(run, "prediction")), 16);
+    cJSON_ArrayForEach(point, get(run, "prediction")) cr_expect(isfinite(point->valuedouble));
+    cJSON_Delete(run);
+    end_server(&server);
+    tarn_test_remove(folder);
+    free(folder);
+    free(text);
+    free(file);
+    free(line);
+    free(log);
+    free(said);
+    free(arguments);
+    free(output);
+}
+
+/* ---- logins ----------------------------------------------------------------------------------------------------- */
+
+Test(mlflow_server, a_server_with_logins)
+{
+    real_server server = {0};
+    char *folder = tarn_test_directory(), *state = tarn_test_format("%s/state", folder), reason[TARN_SINK_PROBLEM];
+    char *file = tarn_test_format("%s/file", folder);
+    static tarn_test_events all;
+    char *command = tarn_test_format("%s -c 'import flask_wtf'", python());
+    if (tarn_test_run(command, 60, NULL)) cr_skip_test("TARN_TEST_PYTHON has no Flask-WTF");
+    free(command);
+    mkdir(state, 0777);
+    cr_assert(tarn_test_write(file, "the file", 8));
+    start_server(&server, true);
+    tarn_test_event(&all, TARN_TRACK_BEGIN, NULL, TARN_TEST_START);
+    tarn_test_metrics(&all, "loss", 0, 100);
+    tarn_test_event(&all, TARN_TRACK_ARTIFACT, "file", NULL)->file = file;
+    static const struct {
+        const char *user, *password, *words, *remedy;
+    } cases[] = {{NULL, NULL, "You are not authenticated", "set MLFLOW_TRACKING_USERNAME"},
+                 {"admin", "not the password", "You are not authenticated", "check MLFLOW_TRACKING_USERNAME"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (cases[i].user) setenv("MLFLOW_TRACKING_USERNAME", cases[i].user, 1);
+        if (cases[i].password) setenv("MLFLOW_TRACKING_PASSWORD", cases[i].password, 1);
+        tarn_sink *sink = tarn_test_sink(server.address, state, NULL);
+        tarn_sink_report report;
+        sink->write(sink, all.at, all.count, &report);
+        cr_expect_eq(report.taken + report.lost, 0);
+        cr_expect(strstr(report.problem, cases[i].words), "%s", report.problem);
+        cr_expect(strstr(report.problem, cases[i].remedy), "%s", report.problem);
+        cr_expect_null(strstr(report.problem, "not the password"), "%s", report.problem);
+        sink->destroy(sink);
+    }
+    setenv("MLFLOW_TRACKING_PASSWORD", "correct horse 12", 1);
+    tarn_sink *sink = tarn_test_sink(server.address, state, NULL);
+    cr_expect_eq(tarn_test_deliver(sink, all.at, all.count, reason), 0, "%s", reason);
+    sink->destroy(sink);
+    cJSON *run = read_back(server.address, TARN_TEST_RUN);
+    expect_series(run, "loss", &all);
+    expect_text(get(run, "artifacts"), "file", "the file");
+    cJSON_Delete(run);
+    /* the same login in the address alone */
+    unsetenv("MLFLOW_TRACKING_USERNAME");
+    unsetenv("MLFLOW_TRACKING_PASSWORD");
+    char *address = tarn_test_format("http://admin:correct%%20horse%%2012@127.0.0.1:%d", server.port);
+    sink = tarn_test_sink(address, state, NULL);
+    cr_expect_eq(tarn_test_deliver(sink, all.at, all.count, reason), 0, "%s", reason);
+    sink->destroy(sink);
+    end_server(&server);
+    tarn_test_remove(folder);
+    free(address);
+    free(folder);
+    free(state);
+    free(file);
+}

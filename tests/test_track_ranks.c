@@ -1,0 +1,107 @@
+/* test_track_ranks.c - what other ranks than 0 log is in the record of the run, once. */
+#include "tests/support.h"
+
+#include <criterion/criterion.h>
+
+static char *folder;
+
+static void begin(void)
+{
+    folder = tarn_test_directory();
+}
+
+static void end(void)
+{
+    tarn_test_remove(folder);
+    free(folder);
+}
+
+TestSuite(track_ranks, .init = begin, .fini = end, .timeout = 300);
+
+static char *launch(int ranks, const char *name, const char *rest, int expected)
+{
+    char *command = tarn_test_format("case_track %s %s %s", name, folder, rest), *output;
+    int code = tarn_test_mpirun(ranks, command, &output);
+    cr_assert_eq(code, expected, "%s: exit code %d: %s", command, code, output);
+    free(command);
+    return output;
+}
+
+/* The number of lines of a file of the run. */
+static int64_t lines_of(const char *file)
+{
+    char *command = tarn_test_format("cat '%s'/mlruns/*/*/%s", folder, file), *text;
+    cr_assert_eq(tarn_test_run(command, 20, &text), 0, "%s: %s", file, text);
+    int64_t lines = 0;
+    for (const char *at = text; (at = strchr(at, '\n')); at++) lines++;
+    free(text);
+    free(command);
+    return lines;
+}
+
+Test(track_ranks, every_rank_logs_to_one_run)
+{
+    enum { RANKS = 3, STEPS = 300 };
+    char *output = launch(RANKS, "log", "300", 0);
+    cr_assert(!strstr(output, "warns"), "%s", output);
+    char *first = strstr(output, " run "), id[33];
+    cr_assert_not_null(first);
+    snprintf(id, sizeof id, "%.32s", first + 5);
+    int same = 0;
+    for (const char *at = output; (at = strstr(at, id)); at++) same++;
+    cr_assert_eq(same, RANKS, "%s", output);
+    free(output);
+    /* The same job goes on from its beginning, on more ranks: what is there is not recorded again. */
+    char *rest = tarn_test_format("310 %s", id);
+    output = launch(RANKS + 1, "log", rest, 0);
+    cr_assert(!strstr(output, "warns"), "%s", output);
+    free(output);
+    free(rest);
+    for (int rank = 0; rank < RANKS + 1; rank++) {
+        char *file = tarn_test_format("metrics/rank/%d/value", rank);
+        cr_assert_eq(lines_of(file), STEPS + 10, "%s has %lld lines", file, (long long)lines_of(file));
+        free(file);
+        file = tarn_test_format("artifacts/ranks/rank-%d.txt", rank);
+        cr_assert_eq(lines_of(file), 1);
+        free(file);
+        file = tarn_test_format("{params,tags}/rank.%d", rank);
+        char *command = tarn_test_format("bash -c \"ls '%s'/mlruns/*/*/%s\"", folder, file);
+        cr_assert_eq(tarn_test_run(command, 20, NULL), 0);
+        free(command);
+        free(file);
+    }
+    cr_assert_eq(lines_of("metrics/common"), STEPS + 10);
+    char *command = tarn_test_format("ls -A '%s'/spool/*/inbox", folder), *left;
+    cr_assert_eq(tarn_test_run(command, 20, &left), 0);
+    cr_assert_str_eq(left, "", "left in the inbox: %s", left);
+    free(left);
+    free(command);
+}
+
+Test(track_ranks, a_rank_that_does_not_close_holds_nobody)
+{
+    /* Its job would kill it: rank 0 ends it with code 7 when it has closed. */
+    char *output = launch(2, "vanish", "", 7);
+    cr_assert(strstr(output, "closed after"), "%s", output);
+    cr_assert_eq(lines_of("metrics/rank/1/value"), 100, "what it had settled is there");
+    free(output);
+}
+
+Test(track_ranks, a_store_that_cannot_be_written_is_an_error_on_all)
+{
+    char *output = launch(2, "refused", "", 2);
+    cr_assert(strstr(output, "rank 0: ") && strstr(output, "rank 1: "), "%s", output);
+    cr_assert(!strstr(output, "opened") && strstr(output, "track.store"), "%s", output);
+    free(output);
+}
+
+Test(track_ranks, from_threads)
+{
+    free(launch(0, "threads", "", 0));
+    cr_assert_eq(lines_of("metrics/all"), 3000, "of four threads that say the same, one is recorded");
+    for (int i = 0; i < 4; i++) {
+        char *file = tarn_test_format("metrics/thread/%d", i);
+        cr_assert_eq(lines_of(file), 3000);
+        free(file);
+    }
+}
