@@ -213,6 +213,26 @@ Test(track_train, a_killed_run_goes_on_in_the_same_record)
     expect_shell("grep -c 'begins at step' mlruns/*/*/artifacts/log/train.log", "2");
 }
 
+/* The supervisor tells the next start how the one before ended. */
+Test(track_train, tarn_run_says_why_it_started_again)
+{
+    char *line = tarn_test_format(
+        "cd '%s' && { TARN_TEST=1 %s run -n 1 -- %s train run.yaml --quiet train.steps=6000 & } && run=$! && "
+        "until ls checkpoints/ckpt-*.h5 >/dev/null 2>&1; do sleep 0.01; done; child=$(pgrep -P $run | head -n1); "
+        "rank=$(pgrep -P $child | head -n1); kill -9 ${rank:-$child}; wait $run",
+        folder, TARN_PROGRAM, TARN_PROGRAM);
+    char *output;
+    cr_assert_eq(tarn_test_run_mpi(line, 240, &output), 0, "%s", output);
+    cJSON *run = show("recorded");
+    const char *reason = at(run, "tags", "tarn.restart_reason")->valuestring;
+    cr_expect(strstr(reason, "signal 9"), "%s", reason);
+    cr_expect(strchr(at(run, "tags", "tarn.starts")->valuestring, ' '));
+    expect_metric(run, "train.loss", 6000, 6000);
+    cJSON_Delete(run);
+    free(output);
+    free(line);
+}
+
 Test(track_train, keys_stand_above_the_environment)
 {
     static const char base[] = "train run.yaml --quiet train.steps=2 train.eval_every=0 checkpoint.dir=%s %s";
