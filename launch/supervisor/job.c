@@ -133,7 +133,7 @@ static void make_environment(strings *list, const tarn_run_request *request, con
     if (request->hang > 0) push_pair(list, "TARN_HANG_SECONDS", seconds);
     push_pair(list, "TARN_CLAIM_SECONDS", CLAIM_SECONDS);
     if (setup->restarted) push_pair(list, "TARN_RESTARTED", "1");
-    if (setup->restarted && setup->reason) push_pair(list, "TARN_RESTART_REASON", setup->reason);
+    if (setup->reason) push_pair(list, "TARN_RESTART_REASON", setup->reason);
     if (direct) return;
     if (!getuid()) {
         /* Open MPI refuses to run as root unless told twice; in containers there is nobody else. */

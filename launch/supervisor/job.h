@@ -33,7 +33,7 @@ typedef struct tarn_job_setup {
     bool remote;
     char *const *instead; /* of the program, NULL at the end; its output goes nowhere. NULL: the program */
     bool restarted;       /* a launch of this run has begun to train before */
-    const char *reason;   /* of a restart: how the launch before ended, for the record of the run; NULL: unknown */
+    const char *reason;   /* how the launch before ended, for the record of the run; NULL: there was none */
 } tarn_job_setup;
 
 /* Starts it. 0, or the errno of what could not be started. */

@@ -316,7 +316,7 @@ static int start_job(tarn_supervisor *s, char *const *instead)
                             .launch = s->status.launches,
                             .remote = remote,
                             .restarted = s->begun,
-                            .reason = *s->why ? s->why : NULL,
+                            .reason = *s->restarted_for ? s->restarted_for : NULL,
                             .instead = instead};
     return tarn_job_start(&s->job, s->request, &setup, &s->workspace);
 }

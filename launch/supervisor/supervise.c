@@ -379,6 +379,7 @@ static int run(tarn_supervisor *s)
         if (decision.action == TARN_END_RUN) return end_run(s, &decision, &outcome);
         const char *reason =
             s->hub.stopping[0] && outcome.end == TARN_END_EXIT && outcome.number == STOPPED ? s->hub.stopping : s->why;
+        snprintf(s->restarted_for, sizeof s->restarted_for, "%s: %.400s", decision.word, reason);
         bool busy = !strcmp(decision.word, "busy");
         bool told = busy && s->policy.busy_since < outcome.ended; /* one line for the whole wait */
         if (!told) tarn_run_status_event(&s->status, decision.word, s->blamed, outcome.reached, reason);

@@ -37,8 +37,9 @@ typedef struct tarn_supervisor {
     bool ending, end_asked;      /* only files are waited for; and a signal says not to */
     double stop_asked_at;
     char stop_signal[32];
-    char place[8192];                    /* mpirun's --host argument */
-    char why[TARN_HUB_MESSAGE + 1024];   /* how the last launch ended, a sentence without a full stop */
+    char place[8192];                  /* mpirun's --host argument */
+    char why[TARN_HUB_MESSAGE + 1024]; /* how the last launch ended, a sentence without a full stop */
+    char restarted_for[512]; /* the same of the launch before, for the record of the run; "": there was none */
     char last_failure[TARN_HUB_MESSAGE]; /* an i/o error of the last launch before it opened a checkpoint, "" */
     int blamed;                          /* the rank `why` is about, -1 */
     bool spoken, told_unwatched;         /* a rank has joined in some launch; none did, which is told once */
