@@ -12,6 +12,7 @@
 enum {
     MOST_HEADERS = 6,
     MOST_ANSWER = 64 << 20, /* a run with all that it has */
+    USUAL_BODY = 128 << 10,
 };
 #define DEFAULT_SECONDS  30.0
 #define SLOWEST_UPLOAD   (128.0 * 1024) /* bytes a second; what is slower counts as stuck */
@@ -81,11 +82,19 @@ char *tarn_mlflow_escape(const char *text, const char *keep)
     return out;
 }
 
+/* Names are literals, so they are not copied: half of the memory calls of a request. */
+static bool add(cJSON *object, const char *name, cJSON *item)
+{
+    if (item && cJSON_AddItemToObjectCS(object, name, item)) return true;
+    cJSON_Delete(item);
+    return false;
+}
+
 bool tarn_mlflow_add_text(cJSON *object, const char *name, const char *text)
 {
-    if (tarn_document_is_utf8(text)) return cJSON_AddStringToObject(object, name, text) != NULL;
+    if (tarn_document_is_utf8(text)) return add(object, name, cJSON_CreateString(text));
     char *clean = tarn_document_clean(text);
-    bool added = clean && cJSON_AddStringToObject(object, name, clean);
+    bool added = clean && add(object, name, cJSON_CreateString(clean));
     free(clean);
     return added;
 }
@@ -94,14 +103,14 @@ bool tarn_mlflow_add_number(cJSON *object, const char *name, double value)
 {
     char text[TARN_NUMBER_TEXT];
     tarn_number_print(text, value);
-    return cJSON_AddRawToObject(object, name, text) != NULL;
+    return add(object, name, cJSON_CreateRaw(text));
 }
 
 bool tarn_mlflow_add_integer(cJSON *object, const char *name, int64_t value)
 {
     char text[32];
     snprintf(text, sizeof text, "%" PRId64, value);
-    return cJSON_AddRawToObject(object, name, text) != NULL;
+    return add(object, name, cJSON_CreateRaw(text));
 }
 
 const char *tarn_mlflow_text(const cJSON *object, const char *name)
@@ -313,7 +322,8 @@ tarn_mlflow_outcome tarn_mlflow_ask(tarn_mlflow_client *client, const char *meth
                                     cJSON **answer)
 {
     if (answer) *answer = NULL;
-    char *text = body ? cJSON_PrintUnformatted(body) : NULL;
+    /* As much as a full batch takes: growing would copy it again and again. */
+    char *text = body ? cJSON_PrintBuffered(body, USUAL_BODY, 0) : NULL;
     if (body && !text) return tarn_mlflow_no_memory(client);
     tarn_mlflow_outcome outcome = tarn_mlflow_send(client, method, path, text, answer);
     cJSON_free(text);

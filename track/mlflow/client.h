@@ -64,7 +64,8 @@ tarn_mlflow_outcome tarn_mlflow_put(tarn_mlflow_client *client, const char *url,
 
 /* `text` with all but unreserved characters, and those in `keep`, as %XX; to be freed. NULL: no memory. */
 char *tarn_mlflow_escape(const char *text, const char *keep);
-/* Bytes that are no UTF-8 become ?: adds it to an object. False: no memory. */
+/* Adds to an object; name: a literal, which is not copied. Bytes of a text that are no UTF-8 become ?. False: no
+ * memory. */
 bool tarn_mlflow_add_text(cJSON *object, const char *name, const char *text);
 /* A number with all its digits, as cJSON's own printing does not keep the last one. */
 bool tarn_mlflow_add_number(cJSON *object, const char *name, double value);
