@@ -34,12 +34,12 @@ static bool decode(char *out, const char *in)
 static tarn_status refuse(const char *store, const char *why, char problem[TARN_SINK_PROBLEM])
 {
     char shown[201];
-    snprintf(shown, sizeof shown, "%s", store);
+    snprintf(shown, sizeof shown, "%.200s", store);
     tarn_environment_hide_logins(shown);
     snprintf(problem, TARN_SINK_PROBLEM,
              "the tracking store \"%s\" %s: give a directory such as mlruns, or the address of a server such as "
              "http://127.0.0.1:5000, with track.store or MLFLOW_TRACKING_URI",
-             store, why);
+             shown, why);
     return TARN_ERROR_CONFIG;
 }
 
