@@ -9,13 +9,12 @@
 #include "launch/schema.h"
 #include "runtime/dist/control.h"
 #include "track/environment.h"
+#include "track/tracker.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-enum { MLFLOW_PARAM = 6000 }; /* bytes of the longest value of a param */
 
 typedef struct arguments {
     const char *file;
@@ -141,23 +140,51 @@ static tarn_status check_resume(tarn_context *context, tarn_run *run, bool from_
     return tarn_agree(context, status, "looking for the first weights");
 }
 
-/* Longer values than MLflow takes are cut, between characters: a record is no reason to stop a run. */
-static void log_parameters(tarn_tracker *tracker, const tarn_config *config)
+/* What a run that goes on has other values of than its record holds, which keeps the first ones. */
+typedef struct changed_keys {
+    char text[1024]; /* "train.steps=260 checkpoint.keep=5" */
+    int count;
+    bool odd; /* one of them may not change: this is another training in the record of the first */
+} changed_keys;
+
+static void add_changed(changed_keys *changed, const tarn_config_key *key, const char *value)
 {
+    size_t used = strlen(changed->text);
+    snprintf(changed->text + used, sizeof changed->text - used, "%s%s=%.200s", used ? ", " : "", key->name, value);
+    changed->count++;
+    changed->odd = changed->odd || !key->may_change;
+}
+
+/* Once, at the start that changed them: the tag says whether this one did. */
+static void tell_changed(tarn_context *context, tarn_tracker *tracker, const changed_keys *changed)
+{
+    char before[sizeof changed->text] = "";
+    tarn_track_tag(tracker, "tarn.changed_parameters", before, sizeof before);
+    if (!strcmp(before, changed->text)) return;
+    tarn_log_tag(tracker, "tarn.changed_parameters", changed->text);
+    if (changed->count)
+        tarn_log(context, changed->odd ? TARN_LOG_WARN : TARN_LOG_INFO,
+                 "tracking: %s now; parameters of a record cannot change, its config/run.yaml has %s", changed->text,
+                 changed->count == 1 ? "it" : "them");
+}
+
+/* Values longer than MLflow takes are cut by the tracker. */
+static void log_parameters(tarn_context *context, tarn_tracker *tracker, const tarn_config *config)
+{
+    changed_keys changed = {0};
     for (int i = 0; i < tarn_run_schema_count; i++) {
-        const char *value = tarn_config_value_text(config, tarn_run_schema[i].name);
-        if (!value) continue;
-        char *own = strdup(value);
+        const tarn_config_key *key = &tarn_run_schema[i];
+        const char *value = tarn_config_value_text(config, key->name);
+        char *own = value ? strdup(value) : NULL;
         if (!own) continue;
         tarn_environment_hide_logins(own);
-        size_t length = strlen(own);
-        if (length > MLFLOW_PARAM) {
-            for (length = MLFLOW_PARAM; length && ((unsigned char)own[length] & 0xc0) == 0x80;) length--;
-            own[length] = '\0';
-        }
-        tarn_log_param(tracker, tarn_run_schema[i].name, own);
+        if (tarn_track_param_differs(tracker, key->name, own))
+            add_changed(&changed, key, own);
+        else
+            tarn_log_param(tracker, key->name, own);
         free(own);
     }
+    tell_changed(context, tracker, &changed);
 }
 
 static void print_early(const tarn_trainer *trainer, const tarn_run *run)
@@ -197,7 +224,7 @@ static tarn_status train(tarn_context *context, tarn_run *run, const arguments *
         printf("resumed at step %lld from %s\n", (long long)begun, run->options.checkpoint_directory);
     fflush(stdout);
     tarn_tracker *tracker = tarn_trainer_tracker(trainer);
-    if (tracker && tarn_rank(context) == 0) log_parameters(tracker, run->config);
+    if (tracker && tarn_rank(context) == 0) log_parameters(context, tracker, run->config);
     if (speaks) tarn_progress_start(&display, begun, tarn_module_is_gpt(run->model), arguments->quiet);
     while (tarn_trainer_next(trainer)) {
         tarn_trainer_run_shards(trainer);

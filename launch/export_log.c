@@ -62,6 +62,11 @@ static tarn_status log_model(tarn_context *context, const tarn_export_source *so
                                                     .step = source->origin.step,
                                                     .model_type = tarn_config_string(source->config, "model.kind")});
     tarn_folder_remove(folder); /* its files are open, which is enough for the tracker */
+    if (status && !tarn_get_error(context)) {
+        char refusal[1024];
+        tarn_track_refusal(tracker, refusal, sizeof refusal);
+        tarn_fail(context, status, TARN_HERE, "%s", refusal);
+    }
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include "track/file_store/catalog.h"
 #include "track/tracker.h"
 
+#include <ctype.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,8 +15,9 @@
 void tarn_logged_model_name(const char *wanted, char out[TARN_MODEL_NAME])
 {
     snprintf(out, TARN_MODEL_NAME, "%s", wanted && *wanted ? wanted : "model");
+    /* What both a key of the record and MLflow's logged models allow. */
     for (char *at = out; *at; at++)
-        if (strchr("/:.%\"'\\", *at) || (unsigned char)*at < ' ') *at = '_';
+        if (!isascii((unsigned char)*at) || (!isalnum((unsigned char)*at) && !strchr("_- ", *at))) *at = '_';
 }
 
 static bool asked_for(const tarn_config *config)
@@ -71,7 +73,7 @@ void tarn_run_log_model(tarn_context *context, const tarn_run *run, tarn_trainer
     tarn_folder_remove(folder);
     if (!status) return;
     const tarn_error *error = tarn_get_error(context);
-    tarn_log(context, TARN_LOG_WARN, "the model is not in the record: %s; `tarn export` makes it of the checkpoint",
-             error ? error->message : tarn_status_name(status));
+    tarn_log(context, TARN_LOG_WARN, "the model is not in the record%s%s; `tarn export` makes it of the checkpoint",
+             error ? ": " : "", error ? error->message : ""); /* of a refused log call the tracker has told why */
     tarn_error_clear(context);
 }

@@ -2,6 +2,7 @@
 #include "launch/run.h"
 #include "checkpoint/store.h"
 #include "launch/schema.h"
+#include "track/file_store/catalog.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -68,6 +69,16 @@ static tarn_status check_files(tarn_context *context, const tarn_config *config,
     for (size_t i = 0; i < (test_only && images ? 2 : sizeof keys / sizeof *keys) && !status; i++)
         status = tarn_run_check_file(context, config, keys[i]);
     return status;
+}
+
+/* What the registry would refuse when the run has ended. */
+static tarn_status check_register(tarn_context *context, const tarn_config *config)
+{
+    const char *name = tarn_config_string(config, "track.register"),
+               *problem = name ? tarn_registry_name_problem(name) : NULL;
+    if (!problem) return TARN_OK;
+    return tarn_config_fail(context, config, "track.register", "\"%.300s\" cannot name a registered model: %s", name,
+                            problem);
 }
 
 static tarn_status open_data(tarn_run *run, tarn_context *context, const char *vocabulary, bool test_only)
@@ -201,6 +212,7 @@ tarn_status tarn_run_open(tarn_run *run, tarn_context *context, tarn_config *con
 {
     *run = (tarn_run){.config = config};
     tarn_status status = check_files(context, config, test_only);
+    if (!status && !test_only) status = check_register(context, config);
     if (!status) status = open_data(run, context, vocabulary, test_only);
     tarn_sample_shape shape = {0};
     if (!status) tarn_dataset_shape(run->data, &shape);

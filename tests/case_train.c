@@ -8,6 +8,7 @@
  * number of samples or steps, another V, another dropout final DIRECTORY       the checkpoints' folder is gone before
  * the last step early DIRECTORY       likewise, and the loop is left early init PATH             starts from that model
  *   left_out              rank 1 leaves its last shard out
+ *   mistakes DIRECTORY    every rank makes wrong log calls at every step, beside good ones
  *   late                  rank 1 runs no shard of its second step within TARN_COMM_TIMEOUT; rank 0 prints
  *                         whether it waited for the control word too
  */
@@ -98,6 +99,25 @@ static void run_by_hand(tarn_trainer *trainer, void *gpt, int shards)
     }
 }
 
+/* What a script of a user gets wrong, its status not looked at. */
+static void log_with_mistakes(tarn_trainer *trainer, int rank, int64_t step)
+{
+    static char long_text[9000];
+    tarn_tracker *tracker = tarn_trainer_tracker(trainer);
+    char key[64];
+    memset(long_text, 'x', sizeof long_text - 1);
+    snprintf(key, sizeof key, "rank_%d/good", rank);
+    tarn_log_metric(tracker, key, (double)step, step);
+    tarn_log_metric(tracker, "acc (top|5)", 0.5, step);
+    tarn_log_param(tracker, long_text, "1");
+    snprintf(key, sizeof key, "rank_%d.long", rank);
+    tarn_log_tag(tracker, key, long_text);
+    tarn_log_artifact(tracker, "no/such/file.txt", NULL);
+    tarn_log_artifact(tracker, "/etc/passwd", "../up");
+    snprintf(key, sizeof key, "rank_%d/good/inside", rank);
+    tarn_log_metric(tracker, key, 1, step); /* a file and a folder at once */
+}
+
 static tarn_status run_loop(tarn_context *context, const char *name, const char *path, tarn_train_options *options)
 {
     bool odd = tarn_rank(context) == 1, leave = false;
@@ -110,6 +130,7 @@ static tarn_status run_loop(tarn_context *context, const char *name, const char 
             snprintf(away, sizeof away, "%s-away", path);
             if (rename(path, away)) perror(path);
         }
+        if (!strcmp(name, "mistakes")) log_with_mistakes(trainer, odd, step);
         if (step == 1 && odd && !strcmp(name, "late")) {
             sleep(60); /* rank 0 ends the job before */
             _exit(9);
@@ -150,6 +171,8 @@ int main(int argc, char **argv)
                                   .threads = 1,
                                   .seed = strcmp(odd, "seed") ? 0 : 1};
     if (!strcmp(name, "final") || !strcmp(name, "early")) options.checkpoint_directory = path;
+    tarn_track_options track = {.store = path, .spool = path, .flush_timeout = 60};
+    if (!strcmp(name, "mistakes")) options.track = &track;
     if (!strcmp(name, "init")) options.init_from = path;
     tarn_status status = run_loop(context, name, path, &options);
     printf("rank %d: %s (%s)\n", tarn_rank(context), status ? "failed" : "ok", tarn_status_name(status));

@@ -201,34 +201,81 @@ Test(track, what_a_run_writes)
     cr_assert(strstr(heard, "optim.lr") && strstr(heard, "0.002"));
 }
 
+/* A wrong log call has a status; it is told once a function and counted, and the context has no error of it. */
+Test(track, wrong_log_calls_fail_nothing_else)
+{
+    tarn_tracker *tracker = open_run("wrong", NULL, NULL);
+    char key[300], refusal[512];
+    memset(key, 'k', sizeof key);
+    key[251] = '\0';
+#define REFUSED_CALL(call, wanted, part, told)                                                                         \
+    do {                                                                                                               \
+        cr_assert_eq(call, wanted, "accepted: %s", #call);                                                             \
+        cr_assert_null(tarn_get_error(context), "%s", #call);                                                          \
+        tarn_track_refusal(tracker, refusal, sizeof refusal);                                                          \
+        cr_assert(strstr(refusal, part), "%s", refusal);                                                               \
+        cr_assert_eq(warnings, told, "%s: %d warnings: %s", #call, warnings, heard);                                   \
+    } while (0)
+    REFUSED_CALL(tarn_log_metric(tracker, "acc (top|5)", 1, 0), TARN_ERROR_ARGUMENT,
+                 "\"acc (top|5)\" cannot name a metric: only letters", 1);
+    cr_assert(strstr(heard, "acc (top|5)") && strstr(heard, "the run goes on"), "%s", heard);
+    for (int64_t step = 1; step < 100; step++)
+        REFUSED_CALL(tarn_log_metric(tracker, "acc (top|5)", 1, step), TARN_ERROR_ARGUMENT, "acc (top|5)", 1);
+    REFUSED_CALL(tarn_log_metric(tracker, key, 1, 0), TARN_ERROR_ARGUMENT, "longer than 250", 1);
+    REFUSED_CALL(tarn_log_metric(tracker, NULL, 1, 0), TARN_ERROR_ARGUMENT, "(null)", 1);
+    cr_assert_eq(tarn_log_metric(tracker, "a", 1, 0), TARN_OK);
+    REFUSED_CALL(tarn_log_metric(tracker, "a/b", 1, 0), TARN_ERROR_ARGUMENT, "a file and a folder at once", 1);
+    REFUSED_CALL(tarn_log_param(tracker, "../x", "1"), TARN_ERROR_ARGUMENT, "begins with ..", 2);
+    REFUSED_CALL(tarn_log_tag(tracker, "", "1"), TARN_ERROR_ARGUMENT, "it is empty", 3);
+    REFUSED_CALL(tarn_log_artifact(tracker, "/nowhere/file", NULL), TARN_ERROR_IO, "/nowhere/file", 4);
+    REFUSED_CALL(tarn_log_artifact(tracker, "/tmp", NULL), TARN_ERROR_IO, "no regular file", 4);
+    REFUSED_CALL(tarn_log_artifact(tracker, "/etc/passwd", "../up"), TARN_ERROR_ARGUMENT, "folder of artifacts", 4);
+    REFUSED_CALL(tarn_log_artifact(tracker, NULL, NULL), TARN_ERROR_ARGUMENT, "NULL", 4);
+    cr_assert_eq(tarn_track_lost(tracker), 0);
+    *heard = '\0';
+    cr_assert_eq(tarn_track_close(tracker, "FINISHED"), TARN_OK);
+    cr_assert(strstr(heard, "109 log calls were refused (103 metrics, 1 parameter, 1 tag, 4 artifacts)") &&
+                  strstr(heard, "the first: \"acc (top|5)\" cannot name a metric"),
+              "%s", heard);
+}
+
+/* What is longer than MLflow keeps is cut between characters, as other ranks' values are. */
+Test(track, too_long_values_are_cut)
+{
+    tarn_tracker *tracker = open_run("long", NULL, NULL);
+    char text[9000];
+    memset(text, 'x', sizeof text);
+    memcpy(text + 5999, "\xc3\xa4", 2); /* an umlaut over the end of a parameter, */
+    memcpy(text + 7998, "\xc3\xb6", 2); /* one that ends with a tag */
+    text[8999] = '\0';
+    cr_assert_eq(tarn_log_param(tracker, "note", text), TARN_OK);
+    cr_assert(strstr(heard, "\"note\" has 8999 bytes, MLflow keeps 6000"), "%s", heard);
+    cr_assert_eq(tarn_log_tag(tracker, "note", text), TARN_OK);
+    cr_assert_eq(warnings, 2, "%s", heard);
+    cr_assert_eq(tarn_log_param(tracker, "note", text), TARN_OK); /* the same again */
+    cr_assert_eq(warnings, 2, "%s", heard);
+    cr_assert_null(tarn_get_error(context));
+    *heard = '\0';
+    cr_assert_eq(tarn_track_close(tracker, "FINISHED"), TARN_OK);
+    cr_assert(strstr(heard, "3 too long values were cut") && !strstr(heard, "refused"), "%s", heard);
+    char *command = tarn_test_format("cd '%s' && cat */*/params/note | wc -c && cat */*/tags/note | wc -c", store),
+         *sizes;
+    cr_assert_eq(tarn_test_run(command, 20, &sizes), 0);
+    cr_assert_str_eq(sizes, "5999\n8000\n");
+    free(sizes);
+    free(command);
+}
+
 Test(track, wrong_calls)
 {
     tarn_tracker *tracker = open_run("wrong", NULL, NULL);
-    char *long_text = calloc(1, 8002);
-    memset(long_text, 'x', 8001);
-    struct {
-        tarn_status status;
-        const char *part;
-    } tries[] = {{tarn_log_metric(tracker, "a=b", 1, 0), "\"a=b\" cannot name a metric"}};
-    cr_assert_eq(tries[0].status, TARN_ERROR_ARGUMENT);
-    cr_assert(strstr(tarn_get_error(context)->message, tries[0].part));
 #define REFUSED(call, wanted, part)                                                                                    \
     do {                                                                                                               \
         tarn_error_clear(context);                                                                                     \
         cr_assert_eq(call, wanted, "accepted: %s", #call);                                                             \
         cr_assert(strstr(tarn_get_error(context)->message, part), "%s", tarn_get_error(context)->message);             \
     } while (0)
-    REFUSED(tarn_log_param(tracker, "../x", "1"), TARN_ERROR_ARGUMENT, "begins with ..");
-    REFUSED(tarn_log_metric(tracker, NULL, 1, 0), TARN_ERROR_ARGUMENT, "(null)");
-    REFUSED(tarn_log_tag(tracker, "note", long_text), TARN_ERROR_ARGUMENT, "tarn_log_artifact");
-    REFUSED(tarn_log_param(tracker, "note", long_text), TARN_ERROR_ARGUMENT, "6000");
-    cr_assert_eq(tarn_log_metric(tracker, "a", 1, 0), TARN_OK);
-    REFUSED(tarn_log_metric(tracker, "a/b", 1, 0), TARN_ERROR_ARGUMENT, "a file and a folder at once");
-    REFUSED(tarn_log_artifact(tracker, "/nowhere/file", NULL), TARN_ERROR_IO, "/nowhere/file");
-    REFUSED(tarn_log_artifact(tracker, "/tmp", NULL), TARN_ERROR_IO, "no regular file");
-    REFUSED(tarn_log_artifact(tracker, "/etc/passwd", "../up"), TARN_ERROR_ARGUMENT, "folder of artifacts");
     REFUSED(tarn_track_close(tracker, "DONE"), TARN_ERROR_ARGUMENT, "FINISHED, FAILED or KILLED");
-    free(long_text);
     /* Stores that are none. */
     char *file = tarn_test_format("%s/file", folder), *inside = tarn_test_format("%s/store", file);
     tarn_test_write(file, "x", 1);

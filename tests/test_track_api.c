@@ -51,9 +51,11 @@ static tarn_tracker *open_run(const char *run_id)
 
 #define REFUSED(call, wanted, part)                                                                                    \
     do {                                                                                                               \
-        tarn_error_clear(context);                                                                                     \
+        char refusal[512];                                                                                             \
         cr_assert_eq(call, wanted, "accepted: %s", #call);                                                             \
-        cr_assert(strstr(tarn_get_error(context)->message, part), "%s", tarn_get_error(context)->message);             \
+        cr_assert_null(tarn_get_error(context), "a wrong log call fails nothing else: %s", #call);                     \
+        tarn_track_refusal(tracker, refusal, sizeof refusal);                                                          \
+        cr_assert(strstr(refusal, part), "%s", refusal);                                                               \
     } while (0)
 
 /* ---- where the record goes -------------------------------------------------------------------------------------- */
@@ -220,6 +222,11 @@ Test(track_api, models)
     logged.name = "net";
     logged.register_as = NULL;
     REFUSED(tarn_log_model(tracker, &logged), TARN_ERROR_ARGUMENT, "register_as");
+    logged.register_as = "best/net";
+    REFUSED(tarn_log_model(tracker, &logged), TARN_ERROR_ARGUMENT, "\"best/net\" in the registry: it must not have");
+    logged.register_as = "best net";
+    logged.alias = "v3";
+    REFUSED(tarn_log_model(tracker, &logged), TARN_ERROR_ARGUMENT, "\"v3\" in the registry: MLflow keeps v");
     tarn_track_close(tracker, "FINISHED");
     cr_assert_eq(taken_of(TARN_TRACK_MODEL, NULL), 1);
     free(model);

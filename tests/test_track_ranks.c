@@ -95,6 +95,40 @@ Test(track_ranks, a_store_that_cannot_be_written_is_an_error_on_all)
     free(output);
 }
 
+static int count_of(const char *text, const char *part)
+{
+    int count = 0;
+    for (const char *at = text; (at = strstr(at, part)); at++) count++;
+    return count;
+}
+
+/* On both ranks: the training ends well, all that was good is there, what was not is told once, counted, and told at
+ * the end. */
+Test(track_ranks, wrong_log_calls_end_no_training)
+{
+    char *command = tarn_test_format("case_train mistakes %s/mlruns", folder), *output;
+    int code = tarn_test_mpirun(2, command, &output);
+    cr_assert_eq(code, 0, "exit code %d: %s", code, output);
+    cr_assert(strstr(output, "rank 0: ok") && strstr(output, "rank 1: ok"), "%s", output);
+    cr_assert_eq(lines_of("metrics/rank_0/good"), 6);
+    cr_assert_eq(lines_of("metrics/rank_1/good"), 6);
+    cr_assert_eq(lines_of("metrics/train.loss"), 6);
+    cr_assert_eq(lines_of("artifacts/log/train.log") > 0, true);
+    char *sizes, *list = tarn_test_format("cat '%s'/mlruns/*/*/tags/rank_{0,1}.long | wc -c", folder),
+                 *bash = tarn_test_format("bash -c \"%s\"", list);
+    cr_assert_eq(tarn_test_run(bash, 20, &sizes), 0);
+    cr_assert_str_eq(sizes, "16000\n");
+    cr_assert_eq(count_of(output, "the run goes on"), 6, "metric, parameter, artifact, on two ranks: %s", output);
+    cr_assert_eq(count_of(output, "30 log calls were refused (12 metrics, 6 parameters, 12 artifacts)"), 2, "%s",
+                 output);
+    cr_assert_eq(count_of(output, "6 too long values were cut"), 2, "%s", output);
+    free(sizes);
+    free(list);
+    free(bash);
+    free(command);
+    free(output);
+}
+
 Test(track_ranks, from_threads)
 {
     free(launch(0, "threads", "", 0));

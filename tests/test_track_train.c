@@ -213,6 +213,56 @@ Test(track_train, a_killed_run_goes_on_in_the_same_record)
     expect_shell("grep -c 'begins at step' mlruns/*/*/artifacts/log/train.log", "2");
 }
 
+/* A resume may change keys: that is no warning, and told once; the tag and config/run.yaml have the new values. */
+Test(track_train, changed_keys_of_a_resume_are_told_once)
+{
+    char *output;
+    expect_tarn("", 0, "train run.yaml --quiet", 0, NULL);
+    expect_tarn("TARN_LOG=info", 0, "train run.yaml --quiet train.steps=60 checkpoint.keep=5", 0, &output);
+    cr_assert(strstr(output, "train.steps=60, checkpoint.keep=5 now; parameters of a record cannot change, its "
+                             "config/run.yaml has them"),
+              "%s", output);
+    free(output);
+    expect_shell("cat mlruns/*/*/tags/tarn.changed_parameters; echo; cat mlruns/*/*/params/train.steps",
+                 "train.steps=60, checkpoint.keep=5\n40");
+    /* Changed, and the same as the last time: neither is a warning. */
+    expect_tarn("", 0, "train run.yaml --quiet train.steps=80 checkpoint.keep=5", 0, &output);
+    cr_assert(!strstr(output, "tracking: "), "%s", output);
+    free(output);
+    expect_tarn("TARN_LOG=info", 0, "train run.yaml --quiet train.steps=80 checkpoint.keep=5", 0, &output);
+    cr_assert(!strstr(output, "train.steps="), "%s", output);
+    free(output);
+    expect_shell("cat mlruns/*/*/tags/tarn.changed_parameters", "train.steps=80, checkpoint.keep=5");
+    expect_shell("grep -c 'steps: 80' mlruns/*/*/artifacts/config/run.yaml", "1");
+}
+
+/* Before the first step, not when the run has ended. */
+Test(track_train, a_name_that_the_registry_refuses_is_an_error_of_the_run_file)
+{
+    static const char *const names[][2] = {{"a/b", "/"}, {"a:b", ":"}, {"'a\\b'", "\\"}, {"a%b", "%"}, {"'\"\"'", ""}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *output, *arguments = tarn_test_format("train run.yaml --quiet track.register=%s", names[i][0]);
+        expect_tarn("", 0, arguments, 2, &output);
+        cr_expect(strstr(output, "on the command line: track.register: ") &&
+                      strstr(output, "cannot name a registered model"),
+                  "%s: %s", names[i][0], output);
+        free(output);
+        free(arguments);
+    }
+    char *longer = tarn_test_format("name: x\n%s  register: %0260d\n", run_file + strlen("name: recorded\n"), 7),
+         *file = tarn_test_format("%s/run.yaml", folder), *output;
+    /* The last section is the flow mapping of track: in a block of its own here. */
+    char *track = strstr(longer, "track: {system_every: 0.05}");
+    memcpy(track, "track:                     ", strlen("track: {system_every: 0.05}"));
+    cr_assert(tarn_test_write(file, longer, strlen(longer)));
+    expect_tarn("", 0, "train run.yaml --quiet", 2, &output);
+    cr_expect(strstr(output, "run.yaml:8: track.register: ") && strstr(output, "longer than 250"), "%s", output);
+    free(output);
+    expect_shell("ls", "run.yaml\ntext.txt");
+    free(longer);
+    free(file);
+}
+
 /* The supervisor tells the next start how the one before ended. */
 Test(track_train, tarn_run_says_why_it_started_again)
 {

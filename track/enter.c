@@ -75,6 +75,19 @@ static tarn_status no_memory(char problem[TARN_SINK_PROBLEM], const char *name)
     return TARN_ERROR_MEMORY;
 }
 
+bool tarn_value_shorten(char *text, size_t most)
+{
+    if (strlen(text) <= most) return false;
+    while (most && ((unsigned char)text[most] & 0xc0) == 0x80) most--;
+    text[most] = '\0';
+    return true;
+}
+
+static size_t most_of(tarn_track_kind kind)
+{
+    return kind == TARN_TRACK_PARAM ? TARN_PARAM_MOST : kind == TARN_TRACK_TAG ? TARN_TAG_MOST : SIZE_MAX;
+}
+
 /* Queues a value of a kind of which one stands for a key, unless it stands there already; `keep`: another one that
  * stands there stays, and is told. Lock held. */
 tarn_status tarn_enter_value(tarn_tracker *tracker, tarn_track_kind kind, const char *name, const char *value,
@@ -85,8 +98,10 @@ tarn_status tarn_enter_value(tarn_tracker *tracker, tarn_track_kind kind, const 
     if (!key) return status;
     char *clean = tarn_document_clean(value);
     if (!clean) return no_memory(problem, name);
+    size_t length = strlen(clean);
+    if (tarn_value_shorten(clean, most_of(kind))) tarn_tracker_cut_locked(tracker, kind, name, length, most_of(kind));
     bool same = key->value && !strcmp(key->value, clean);
-    if (!same && keep && key->value && kind == TARN_TRACK_PARAM)
+    if (!same && keep && key->value && kind == TARN_TRACK_PARAM && !tracker->refused.changed++)
         tarn_tracker_tell_locked(tracker,
                                  "parameter %s was recorded as \"%.200s\" and is \"%.200s\" now; the first value stays "
                                  "in the record",
@@ -318,6 +333,7 @@ void tarn_tracker_take_in(tarn_tracker *tracker, const tarn_track_event *event)
         break;
     }
     if (!status) return;
-    tracker->lost++;
-    tarn_tracker_tell_locked(tracker, "what another rank logged stays out: %s", problem);
+    char said[TARN_SINK_PROBLEM + 32];
+    snprintf(said, sizeof said, "of another rank: %s", problem);
+    tarn_tracker_refuse_locked(tracker, event->kind, said);
 }

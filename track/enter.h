@@ -5,6 +5,11 @@
 
 #include "track/tracker_internal.h"
 
+/* Bytes that MLflow keeps of the value of a parameter, of a tag. */
+enum { TARN_PARAM_MOST = 6000, TARN_TAG_MOST = 8000 };
+/* Cuts a UTF-8 text to at most `most` bytes, between characters: whether it was longer. */
+bool tarn_value_shorten(char *text, size_t most);
+
 tarn_status tarn_enter_metric(tarn_tracker *tracker, const char *name, double value, int64_t step, int64_t time_ms,
                               char problem[TARN_SINK_PROBLEM]);
 /* A kind of which one value stands for a key (param, tag, input). keep: another one that stands there stays; of a

@@ -2,10 +2,11 @@
  *
  * Invariants: 1. a log call does not wait for the disk: it takes a lock held for moments only, copies, and returns
  * (files are opened, not read). Only one that fills the queue faster than the disk takes it is held back; 2. no value
- * that is not finite comes into JSON.
+ * that is not finite comes into JSON; 3. a wrong call leaves the context's error alone (refused.c).
  */
 #include "track/enter.h"
 #include "track/environment.h"
+#include "track/file_store/catalog.h"
 #include "runtime/base/context.h"
 #include "runtime/config/document.h"
 #include "runtime/config/number.h"
@@ -30,8 +31,13 @@ enum { OPEN_FILES = 256, MODEL_FILES = 4096 };
 /* ---- the public calls
  * ------------------------------------------------------------------------------------------------- */
 
-#define FAILED(tracker, status, problem)                                                                               \
-    ((status) ? tarn_fail((tracker)->context, status, TARN_HERE, "%s", problem) : TARN_OK)
+/* Ends a call that held the lock: what could not be entered is counted as refused. */
+static tarn_status end_call(tarn_tracker *tracker, tarn_track_kind kind, tarn_status status, const char *problem)
+{
+    if (status) tarn_tracker_refuse_locked(tracker, kind, problem);
+    tarn_tracker_unlock(tracker);
+    return status;
+}
 
 /* Somebody logs faster than a disk that works takes: waits while the writer brings batches to it, so that nothing is
  * lost; once in vain, and then no more until it works again. Lock held. */
@@ -56,35 +62,26 @@ tarn_status tarn_log_metric(tarn_tracker *tracker, const char *name, double valu
     pthread_mutex_lock(&tracker->lock);
     if (tracker->queue.count >= TARN_QUEUE_MOST) keep_pace(tracker);
     tarn_status status = tarn_enter_metric(tracker, name, value, step, 0, problem);
-    tarn_tracker_unlock(tracker);
-    return FAILED(tracker, status, problem);
+    return end_call(tracker, TARN_TRACK_METRIC, status, problem);
 }
 
-static tarn_status log_value(tarn_tracker *tracker, tarn_track_kind kind, const char *key, const char *value,
-                             size_t most)
+static tarn_status log_value(tarn_tracker *tracker, tarn_track_kind kind, const char *key, const char *value)
 {
     if (!tracker) return TARN_OK;
-    if (!value) value = "";
-    if (strlen(value) > most)
-        return tarn_fail(tracker->context, TARN_ERROR_ARGUMENT, TARN_HERE,
-                         "the value of %s \"%s\" has %zu bytes, MLflow keeps %zu: log it as a file with "
-                         "tarn_log_artifact",
-                         kind == TARN_TRACK_PARAM ? "parameter" : "tag", key ? key : "(null)", strlen(value), most);
     char problem[TARN_SINK_PROBLEM];
     pthread_mutex_lock(&tracker->lock);
-    tarn_status status = tarn_enter_value(tracker, kind, key, value, kind == TARN_TRACK_PARAM, 0, problem);
-    tarn_tracker_unlock(tracker);
-    return FAILED(tracker, status, problem);
+    tarn_status status = tarn_enter_value(tracker, kind, key, value ? value : "", kind == TARN_TRACK_PARAM, 0, problem);
+    return end_call(tracker, kind, status, problem);
 }
 
 tarn_status tarn_log_param(tarn_tracker *tracker, const char *key, const char *value)
 {
-    return log_value(tracker, TARN_TRACK_PARAM, key, value, 6000);
+    return log_value(tracker, TARN_TRACK_PARAM, key, value);
 }
 
 tarn_status tarn_log_tag(tarn_tracker *tracker, const char *key, const char *value)
 {
-    return log_value(tracker, TARN_TRACK_TAG, key, value, 8000);
+    return log_value(tracker, TARN_TRACK_TAG, key, value);
 }
 
 /* Adds a file to a list, open when few enough are. 0, or -1 with errno. */
@@ -125,24 +122,27 @@ static bool may_open(tarn_tracker *tracker)
 tarn_status tarn_log_artifact(tarn_tracker *tracker, const char *path, const char *under)
 {
     if (!tracker) return TARN_OK;
-    if (!path) return tarn_fail(tracker->context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn_log_artifact: path is NULL");
+    if (!path)
+        return tarn_tracker_refuse(tracker, TARN_TRACK_ARTIFACT, TARN_ERROR_ARGUMENT,
+                                   "tarn_log_artifact: path is NULL");
     const char *problem = under && *under ? tarn_track_key_problem(under) : NULL;
     if (problem)
-        return tarn_fail(tracker->context, TARN_ERROR_ARGUMENT, TARN_HERE,
-                         "\"%.260s\" cannot be a folder of artifacts: %s", under, problem);
+        return tarn_tracker_refuse(tracker, TARN_TRACK_ARTIFACT, TARN_ERROR_ARGUMENT,
+                                   "\"%.260s\" cannot be a folder of artifacts: %s", under, problem);
     tarn_queued_event event = {.kind = TARN_TRACK_ARTIFACT, .files = calloc(1, sizeof *event.files)};
     const char *slash = strrchr(path, '/');
     if (!event.files ||
         asprintf(&event.own, "%s%s%s", under ? under : "", under && *under ? "/" : "", slash ? slash + 1 : path) < 0) {
         event.own = NULL;
         tarn_queued_event_free(&event);
-        return tarn_fail(tracker->context, TARN_ERROR_MEMORY, TARN_HERE, "out of memory for the artifact %s", path);
+        return tarn_tracker_refuse(tracker, TARN_TRACK_ARTIFACT, TARN_ERROR_MEMORY, "out of memory for the artifact %s",
+                                   path);
     }
     event.key = event.own;
     if (add_file(event.files, "", path, may_open(tracker))) {
         tarn_status status =
-            tarn_fail(tracker->context, TARN_ERROR_IO, TARN_HERE, "cannot read the artifact %s: %s", path,
-                      errno == EISDIR || errno == EINVAL ? "it is no regular file" : strerror(errno));
+            tarn_tracker_refuse(tracker, TARN_TRACK_ARTIFACT, TARN_ERROR_IO, "cannot read the artifact %s: %s", path,
+                                errno == EISDIR || errno == EINVAL ? "it is no regular file" : strerror(errno));
         tarn_queued_event_free(&event);
         return status;
     }
@@ -197,24 +197,23 @@ tarn_status tarn_log_histogram(tarn_tracker *tracker, const char *key, const tar
     if (!tracker) return TARN_OK;
     if (!histogram || histogram->buckets < 0 || histogram->count < 0 ||
         (histogram->buckets && (!histogram->limits || !histogram->counts)))
-        return tarn_fail(tracker->context, TARN_ERROR_ARGUMENT, TARN_HERE,
-                         "histogram \"%.250s\": it has no buckets, or a negative count", key ? key : "(null)");
+        return tarn_tracker_refuse(tracker, TARN_TRACK_HISTOGRAM, TARN_ERROR_ARGUMENT,
+                                   "histogram \"%.250s\": it has no buckets, or a negative count",
+                                   key ? key : "(null)");
     char problem[TARN_SINK_PROBLEM];
     double odd = nonfinite_of(histogram);
     if (odd != 0) { /* NaN, too */
         pthread_mutex_lock(&tracker->lock);
         tarn_status status = tarn_enter_nonfinite(tracker, TARN_TRACK_HISTOGRAM, key, odd, step, problem);
-        tarn_tracker_unlock(tracker);
-        return FAILED(tracker, status, problem);
+        return end_call(tracker, TARN_TRACK_HISTOGRAM, status, problem);
     }
     char *text = histogram_text(histogram);
     if (!text)
-        return tarn_fail(tracker->context, TARN_ERROR_MEMORY, TARN_HERE, "out of memory for the histogram \"%.250s\"",
-                         key ? key : "(null)");
+        return tarn_tracker_refuse(tracker, TARN_TRACK_HISTOGRAM, TARN_ERROR_MEMORY,
+                                   "out of memory for the histogram \"%.250s\"", key ? key : "(null)");
     pthread_mutex_lock(&tracker->lock);
     tarn_status status = tarn_enter_histogram(tracker, key, text, step, 0, problem);
-    tarn_tracker_unlock(tracker);
-    return FAILED(tracker, status, problem);
+    return end_call(tracker, TARN_TRACK_HISTOGRAM, status, problem);
 }
 
 /* Adds a text to a JSON object, unless it is NULL; bytes that are no UTF-8 become ?. */
@@ -231,11 +230,12 @@ tarn_status tarn_log_dataset(tarn_tracker *tracker, const tarn_track_dataset *da
 {
     if (!tracker) return TARN_OK;
     if (!dataset || !dataset->name || !*dataset->name || strlen(dataset->name) > 500)
-        return tarn_fail(tracker->context, TARN_ERROR_ARGUMENT, TARN_HERE,
-                         "a data set needs a name of at most 500 bytes");
+        return tarn_tracker_refuse(tracker, TARN_TRACK_INPUT, TARN_ERROR_ARGUMENT,
+                                   "a data set needs a name of at most 500 bytes");
     if (dataset->digest && strlen(dataset->digest) > 36)
-        return tarn_fail(tracker->context, TARN_ERROR_ARGUMENT, TARN_HERE,
-                         "the digest of data set \"%.200s\" is longer than MLflow's 36 characters", dataset->name);
+        return tarn_tracker_refuse(tracker, TARN_TRACK_INPUT, TARN_ERROR_ARGUMENT,
+                                   "the digest of data set \"%.200s\" is longer than MLflow's 36 characters",
+                                   dataset->name);
     cJSON *json = cJSON_CreateObject();
     bool made = json && add_text(json, "digest", dataset->digest ? dataset->digest : "") &&
                 add_text(json, "source", dataset->source ? dataset->source : "") &&
@@ -246,14 +246,12 @@ tarn_status tarn_log_dataset(tarn_tracker *tracker, const tarn_track_dataset *da
     cJSON_Delete(json);
     char problem[TARN_SINK_PROBLEM] = "out of memory for a data set";
     tarn_status status = TARN_ERROR_MEMORY;
-    if (text && name) {
-        pthread_mutex_lock(&tracker->lock);
-        status = tarn_enter_value(tracker, TARN_TRACK_INPUT, name, text, false, 0, problem);
-        tarn_tracker_unlock(tracker);
-    }
+    pthread_mutex_lock(&tracker->lock);
+    if (text && name) status = tarn_enter_value(tracker, TARN_TRACK_INPUT, name, text, false, 0, problem);
+    end_call(tracker, TARN_TRACK_INPUT, status, problem);
     free(text);
     free(name);
-    return FAILED(tracker, status, problem);
+    return status;
 }
 
 typedef struct model_files {
@@ -297,26 +295,32 @@ tarn_status tarn_log_model(tarn_tracker *tracker, const tarn_track_model *model)
     if (!wrong && strpbrk(name, "/:")) wrong = "/ and : are not allowed";
     if (!wrong && !model->folder) wrong = "no folder was given";
     if (!wrong && model->alias && !model->register_as) wrong = "an alias needs a name in the registry (register_as)";
+    char named[TARN_SINK_PROBLEM];
+    const char *registry = !wrong && model->register_as ? tarn_registry_name_problem(model->register_as) : NULL;
+    const char *alias = !wrong && !registry && model->alias ? tarn_registry_alias_problem(model->alias) : NULL;
+    if (registry || alias) {
+        snprintf(named, sizeof named, "%s \"%.250s\" in the registry: %s", registry ? "its name" : "its alias",
+                 registry ? model->register_as : model->alias, registry ? registry : alias);
+        wrong = named;
+    }
     if (wrong)
-        return tarn_fail(tracker->context, TARN_ERROR_ARGUMENT, TARN_HERE, "cannot log the model \"%.250s\": %s", name,
-                         wrong);
+        return tarn_tracker_refuse(tracker, TARN_TRACK_MODEL, TARN_ERROR_ARGUMENT,
+                                   "cannot log the model \"%.250s\": %s", name, wrong);
     model_files found = {
         .folder = model->folder, .files = calloc(1, sizeof *found.files), .may_open = may_open(tracker)};
     int result = found.files ? tarn_files_walk(model->folder, add_model_file, &found) : -1;
     if (result || !found.is_model) {
         const char *why = result ? strerror(errno) : "it has no file MLmodel";
-        tarn_status status = tarn_fail(tracker->context, TARN_ERROR_IO, TARN_HERE,
-                                       "cannot log the model \"%.250s\" from %s: %s", name, model->folder, why);
+        tarn_status status =
+            tarn_tracker_refuse(tracker, TARN_TRACK_MODEL, TARN_ERROR_IO, "cannot log the model \"%.250s\" from %s: %s",
+                                name, model->folder, why);
         tarn_queued_files_free(found.files);
         return status;
     }
     char *text = model_text(model), problem[TARN_SINK_PROBLEM] = "out of memory for a model";
     tarn_status status = TARN_ERROR_MEMORY;
-    if (text) {
-        pthread_mutex_lock(&tracker->lock);
-        status = tarn_enter_model(tracker, model->name, text, found.files, NULL, model->step, 0, problem);
-        tarn_tracker_unlock(tracker);
-    } else
-        tarn_queued_files_free(found.files);
-    return FAILED(tracker, status, problem);
+    if (!text) tarn_queued_files_free(found.files);
+    pthread_mutex_lock(&tracker->lock);
+    if (text) status = tarn_enter_model(tracker, model->name, text, found.files, NULL, model->step, 0, problem);
+    return end_call(tracker, TARN_TRACK_MODEL, status, problem);
 }

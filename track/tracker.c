@@ -9,10 +9,10 @@
  *  2. What is settled is in the spool and durable: a checkpoint is never ahead of its record.
  *  3. Closing waits for destinations at most flush_timeout, and says what is left and how to push it.
  */
+#include "track/enter.h"
 #include "track/environment.h"
 #include "track/file_store/file_store.h"
 #include "track/inbox.h"
-#include "track/tracker_internal.h"
 #include "runtime/base/context.h"
 #include "runtime/comm/agree.h"
 #include "runtime/config/document.h"
@@ -327,6 +327,20 @@ bool tarn_track_tag(tarn_tracker *tracker, const char *key, char *out, size_t si
     return fits;
 }
 
+bool tarn_track_param_differs(tarn_tracker *tracker, const char *key, const char *value)
+{
+    if (!tracker) return false;
+    char *clean = tarn_document_clean(value);
+    if (!clean) return false;
+    tarn_value_shorten(clean, TARN_PARAM_MOST);
+    pthread_mutex_lock(&tracker->lock);
+    const tarn_record_key *found = tarn_record_find(tracker->record, TARN_TRACK_PARAM, key);
+    bool differs = found && found->value && strcmp(found->value, clean) != 0;
+    pthread_mutex_unlock(&tracker->lock);
+    free(clean);
+    return differs;
+}
+
 int64_t tarn_track_next_step(tarn_tracker *tracker, const char *key)
 {
     if (!tracker) return 0;
@@ -408,6 +422,7 @@ static void tell_counts(const tarn_tracker *tracker)
         tarn_log(tracker->context, TARN_LOG_WARN,
                  "tracking: %lld points of run %s were thinned out before they were published (track.spool_limit)",
                  (long long)tracker->thinned, tracker->run_id);
+    tarn_tracker_tell_refused(tracker);
     if (tracker->broken > 1)
         tarn_log(tracker->context, TARN_LOG_WARN,
                  "tracking: %lld values of run %s differ from what was recorded before", (long long)tracker->broken,

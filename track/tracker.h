@@ -20,10 +20,14 @@ tarn_status tarn_track_open_run(tarn_tracker **tracker, tarn_context *context, c
 bool tarn_track_flush(tarn_tracker *tracker, double seconds);
 /* Events that could not be recorded so far. */
 int64_t tarn_track_lost(tarn_tracker *tracker);
+/* Why the newest log call that was refused in this process was refused; "" when none was. */
+void tarn_track_refusal(tarn_tracker *tracker, char *out, size_t size);
 /* A step of `key` that the run does not hold yet, for measurements that follow no training step. */
 int64_t tarn_track_next_step(tarn_tracker *tracker, const char *key);
 /* The value of a tag that the run holds, as this rank knows; false: none, or it does not fit. */
 bool tarn_track_tag(tarn_tracker *tracker, const char *key, char *out, size_t size);
+/* Whether the run holds another value of a parameter than this one, which would stay out. */
+bool tarn_track_param_differs(tarn_tracker *tracker, const char *key, const char *value);
 /* The folder of the run's spool; the same on all ranks. Borrowed from the tracker. */
 const char *tarn_track_spool(const tarn_tracker *tracker);
 

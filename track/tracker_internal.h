@@ -20,6 +20,14 @@ enum { TARN_TRACKER_LINES = 16, TARN_TRACKER_SINKS = 8, TARN_TRACKER_BATCH = 409
 
 struct tarn_inbox;
 
+/* Log calls that could not be recorded as they were made (refused.c). */
+typedef struct tarn_tracker_refused {
+    int64_t calls[TARN_TRACK_KINDS], total;
+    int64_t cut[TARN_TRACK_KINDS]; /* values longer than MLflow keeps */
+    int64_t changed;               /* parameters logged with another value than their first */
+    char first[TARN_SINK_PROBLEM], newest[TARN_SINK_PROBLEM];
+} tarn_tracker_refused;
+
 struct tarn_tracker {
     tarn_context *context;
     tarn_track_resolved to;
@@ -52,6 +60,7 @@ struct tarn_tracker {
     int ranks_ended; /* of this launch, that have handed in all they will */
     int64_t lost;    /* events that never came to the spool, dropped ones of the queue apart */
     int64_t broken;
+    tarn_tracker_refused refused;
     int64_t thinned; /* points taken out of the spool unpublished */
     bool told_failing, told_full, told_lost;
     char *lines[TARN_TRACKER_LINES]; /* to be said */
@@ -64,6 +73,16 @@ void tarn_tracker_unlock(tarn_tracker *tracker);
 void tarn_tracker_tell(void *tracker, const char *line);
 /* The same with the lock held. */
 void tarn_tracker_tell_locked(tarn_tracker *tracker, const char *format, ...) TARN_PRINTF(2, 3);
+
+/* A log call is refused: counted, and told when it is the first of its kind. Returns status. */
+tarn_status tarn_tracker_refuse(tarn_tracker *tracker, tarn_track_kind kind, tarn_status status, const char *format,
+                                ...) TARN_PRINTF(4, 5);
+/* The same with the lock held. */
+void tarn_tracker_refuse_locked(tarn_tracker *tracker, tarn_track_kind kind, const char *problem);
+/* A value of `length` bytes was cut to `most`. Lock held. */
+void tarn_tracker_cut_locked(tarn_tracker *tracker, tarn_track_kind kind, const char *key, size_t length, size_t most);
+/* At the end: how many calls were refused, and the first one. */
+void tarn_tracker_tell_refused(const tarn_tracker *tracker);
 
 /* Enters an event of another rank or process: what it repeats stays out, and what is wrong with it becomes a line to
  * be told. Lock held. file: in the spool, relative to it. */

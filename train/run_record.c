@@ -23,15 +23,6 @@
 enum { DIGEST_DIGITS = 32 };           /* MLflow's limit is 36 characters; the whole digest is in the profile */
 static const double LOG_SECONDS = 300; /* between copies of the log that go to the record */
 
-/* Recording has no error: it is told, and the context goes on. */
-static void forgive(tarn_trainer *trainer, tarn_status status)
-{
-    if (!status) return;
-    const tarn_error *error = tarn_get_error(trainer->context);
-    tarn_log(trainer->context, TARN_LOG_WARN, "tracking: %s", error ? error->message : tarn_status_name(status));
-    tarn_error_clear(trainer->context);
-}
-
 /* ---- tags ----------------------------------------------------------------------------------------------------------
  */
 
@@ -52,7 +43,7 @@ static void log_start(tarn_trainer *trainer)
     snprintf(starts + used, ENTRY, "%s%lld:%lld:%d", used ? " " : "",
              (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000, (long long)trainer->step,
              tarn_ranks(trainer->context));
-    forgive(trainer, tarn_log_tag(trainer->tracker, "tarn.starts", starts));
+    tarn_log_tag(trainer->tracker, "tarn.starts", starts);
 }
 
 static void log_tags(tarn_trainer *trainer)
@@ -65,7 +56,7 @@ static void log_tags(tarn_trainer *trainer)
     tarn_log_tag(trainer->tracker, "tarn.isa", tarn_isa_name(trainer->context));
     tarn_log_tag(trainer->tracker, "tarn.ranks", ranks);
     tarn_log_tag(trainer->tracker, "tarn.parameters", parameters);
-    if (reason && *reason) forgive(trainer, tarn_log_tag(trainer->tracker, "tarn.restart_reason", reason));
+    if (reason && *reason) tarn_log_tag(trainer->tracker, "tarn.restart_reason", reason);
     log_start(trainer);
 }
 
@@ -147,13 +138,13 @@ static void log_dataset(tarn_trainer *trainer, tarn_dataset *dataset, const char
     if (digits) snprintf(digest, sizeof digest, "%.*s", DIGEST_DIGITS, digits + 1);
     tarn_dataset_shape(dataset, &shape);
     char *schema = schema_of(&shape), *profile = profile_of(dataset, &shape), *source = source_of(dataset->name);
-    forgive(trainer, tarn_log_dataset(trainer->tracker, &(tarn_track_dataset){.name = name,
-                                                                              .digest = digest,
-                                                                              .source = source,
-                                                                              .source_type = "local",
-                                                                              .context = context,
-                                                                              .schema = schema,
-                                                                              .profile = profile}));
+    tarn_log_dataset(trainer->tracker, &(tarn_track_dataset){.name = name,
+                                                             .digest = digest,
+                                                             .source = source,
+                                                             .source_type = "local",
+                                                             .context = context,
+                                                             .schema = schema,
+                                                             .profile = profile});
     free(schema);
     free(profile);
     free(source);
@@ -182,7 +173,7 @@ static void log_config(tarn_trainer *trainer)
     free(text);
     if (file && fclose(file)) written = false;
     if (written)
-        forgive(trainer, tarn_log_artifact(trainer->tracker, path, "config"));
+        tarn_log_artifact(trainer->tracker, path, "config");
     else
         tarn_log(trainer->context, TARN_LOG_WARN, "tracking: the configuration is not among the artifacts: %s: %s",
                  path, strerror(errno));
@@ -213,9 +204,7 @@ static void send_log(tarn_trainer *trainer)
     int64_t written = tarn_run_log_written(trainer->run_log);
     if (written == trainer->run_log_bytes) return;
     trainer->run_log_bytes = written;
-    bool failed = tarn_get_error(trainer->context) != NULL; /* the run's own error stays */
-    tarn_status status = tarn_log_artifact(trainer->tracker, tarn_run_log_path(trainer->run_log), "log");
-    if (!failed) forgive(trainer, status);
+    tarn_log_artifact(trainer->tracker, tarn_run_log_path(trainer->run_log), "log");
 }
 
 void tarn_trainer_go_on_with_record(tarn_trainer *trainer)
@@ -280,8 +269,11 @@ static tarn_status begin_samples(tarn_trainer *trainer)
     if (status || !first) return status;
     char prefix[32] = "system/";
     if (nodes > 1) snprintf(prefix, sizeof prefix, "system/node_%d/", node);
-    forgive(trainer, tarn_system_sampler_start(&trainer->sampler, trainer->context, trainer->tracker, every, prefix,
-                                               (int64_t)step));
+    if (!tarn_system_sampler_start(&trainer->sampler, trainer->context, trainer->tracker, every, prefix, (int64_t)step))
+        return TARN_OK;
+    const tarn_error *error = tarn_get_error(trainer->context);
+    tarn_log(trainer->context, TARN_LOG_WARN, "tracking: hosts are not sampled: %s", error ? error->message : "?");
+    tarn_error_clear(trainer->context);
     return TARN_OK;
 }
 

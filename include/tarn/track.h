@@ -42,8 +42,10 @@ TARN_API const char *tarn_track_run_id(const tarn_tracker *tracker);
 
 /* The log calls: on any rank, from any thread, at any time between open and close. They copy what they get, never wait
  * for the disk or a server, and take about a microsecond. TARN_ERROR_ARGUMENT: a key that MLflow's rules make
- * impossible (at most 250 of letters, digits, _ - . / : and blanks, a relative path), or a value too long. A NULL
- * tracker does nothing. */
+ * impossible (at most 250 of letters, digits, _ - . / : and blanks, a relative path). A call that is refused stays out
+ * of the record and fails nothing else: the context has no error of it, so the run goes on, whoever looks at the status
+ * or not. The first refused call of each function is a warning; all are counted, and told at close. A NULL tracker does
+ * nothing. */
 
 /* Records a value of `key` at `step`. A (key, step) that the run already holds is not recorded again; a different value
  * for it is reported as a broken promise (a warning and the tag tarn.broken_promise), unless the key begins with
@@ -52,7 +54,8 @@ TARN_API const char *tarn_track_run_id(const tarn_tracker *tracker);
  * those counts as recorded. */
 TARN_API tarn_status tarn_log_metric(tarn_tracker *tracker, const char *key, double value, int64_t step);
 /* Records a parameter of the run, at most 6000 bytes of text (NULL = ""). Once a run: a different value for a key that
- * is there stays out and is a warning. A tag, at most 8000 bytes, may change: the last value counts. */
+ * is there stays out, the first time with a warning. A tag, at most 8000 bytes, may change: the last value counts. A
+ * longer value is cut between characters, with a warning. */
 TARN_API tarn_status tarn_log_param(tarn_tracker *tracker, const char *key, const char *value);
 TARN_API tarn_status tarn_log_tag(tarn_tracker *tracker, const char *key, const char *value);
 /* Copies a file into the run's artifacts, under directory `under` (NULL = top). It is opened now and copied in the
