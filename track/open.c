@@ -13,7 +13,7 @@
 
 void tarn_tracker_free(tarn_tracker *tracker)
 {
-    for (int i = 0; i < tracker->drain_count; i++) tarn_drain_stop(tracker->drains[i]);
+    for (int i = 0; i < tracker->drain_count; i++) tarn_drain_stop(tracker->drains[i], NULL);
     for (int i = 0; i < tracker->line_count; i++) free(tracker->lines[i]);
     tarn_spool_close_writer(&tracker->spool);
     tarn_inbox_destroy(tracker->inbox);
