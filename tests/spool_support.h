@@ -83,7 +83,7 @@ static tarn_status open_taker(tarn_sink **out, const tarn_track_options *options
     return TARN_OK;
 }
 
-static const tarn_sink_row taker_row = {"memory", -1, false, open_taker};
+static const tarn_sink_row taker_row = {"memory", -1, false, open_taker, NULL};
 
 /* From now on trackers have this sink alone. */
 __attribute__((unused)) static void use_taker(void)

@@ -185,13 +185,23 @@ static tarn_status open_holder(tarn_tracker *tracker, bool planned, int64_t resu
     /* The run's spool stayed on another machine: what its file store holds is known all the same. */
     if (!events && tracker->to.run_id[0] && tracker->to.place == TARN_TRACK_FILES) {
         int result = tarn_file_store_recall(tracker->to.store, tracker->run_id, tracker->record);
-        if (result < 0)
+        if (result < 0 && !tracker->forgiving)
             return tarn_fail(tracker->context, TARN_ERROR_IO, TARN_HERE,
                              "cannot read run %s in the tracking store %s: %s", tracker->run_id, tracker->to.store,
                              strerror(errno));
+        if (result < 0)
+            tarn_log(tracker->context, TARN_LOG_WARN,
+                     "tracking: cannot read run %s in the tracking store %s: %s; steps that are run again are recorded "
+                     "again",
+                     tracker->run_id, tracker->to.store, strerror(errno));
         found = result > 0;
     }
     char problem[TARN_SINK_PROBLEM];
+    if (*tracker->to.wrong_store)
+        tarn_tracker_go_on_without(tracker, "the tracking store", "--store STORE", tracker->to.wrong_store);
+    if (*tracker->to.wrong_run_id)
+        tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %s; this run is recorded as run %s",
+                 tracker->to.wrong_run_id, tracker->run_id);
     status = tarn_tracker_open_sinks(tracker, events, events || !planned, problem);
     if (status) return tarn_fail(tracker->context, status, TARN_HERE, "%s", problem);
     return log_begin(tracker, events || found, resumed_step);
@@ -235,13 +245,8 @@ static tarn_status join_ranks(tarn_tracker *tracker)
     return open_inbox(tracker, "rank", tarn_rank(context));
 }
 
-tarn_status tarn_track_open(tarn_tracker **out, tarn_context *context, const tarn_track_options *options)
-{
-    return tarn_track_open_run(out, context, options, false, -1);
-}
-
-tarn_status tarn_track_open_run(tarn_tracker **out, tarn_context *context, const tarn_track_options *options,
-                                bool planned, int64_t resumed_step)
+static tarn_status open_tracker(tarn_tracker **out, tarn_context *context, const tarn_track_options *options,
+                                bool forgiving, bool planned, int64_t resumed_step)
 {
     static const tarn_track_options defaults;
     char problem[TARN_SINK_PROBLEM];
@@ -250,7 +255,9 @@ tarn_status tarn_track_open_run(tarn_tracker **out, tarn_context *context, const
     tarn_tracker *tracker = tarn_tracker_create(context);
     if (!tracker)
         return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "out of memory while opening the record of the run");
-    tarn_status status = tarn_track_resolve(&tracker->to, options, planned, problem);
+    tracker->forgiving = forgiving;
+    tarn_status status =
+        (forgiving ? tarn_track_resolve_run : tarn_track_resolve)(&tracker->to, options, planned, problem);
     if (status) tarn_fail(context, status, TARN_HERE, "%s", problem);
     if (!status && tarn_environment_new_id(tracker->token))
         status = tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "cannot make an id: %s", strerror(errno));
@@ -268,6 +275,22 @@ tarn_status tarn_track_open_run(tarn_tracker **out, tarn_context *context, const
     }
     *out = tracker;
     return TARN_OK;
+}
+
+tarn_status tarn_track_open(tarn_tracker **out, tarn_context *context, const tarn_track_options *options)
+{
+    return open_tracker(out, context, options, true, false, -1);
+}
+
+tarn_status tarn_track_open_run(tarn_tracker **out, tarn_context *context, const tarn_track_options *options,
+                                bool planned, int64_t resumed_step)
+{
+    return open_tracker(out, context, options, true, planned, resumed_step);
+}
+
+tarn_status tarn_track_open_strict(tarn_tracker **out, tarn_context *context, const tarn_track_options *options)
+{
+    return open_tracker(out, context, options, false, false, -1);
 }
 
 /* ---- marks
@@ -303,7 +326,7 @@ bool tarn_track_flush(tarn_tracker *tracker, double seconds)
     pthread_mutex_lock(&tracker->lock);
     int64_t shown = tracker->shown;
     pthread_mutex_unlock(&tracker->lock);
-    bool all = true;
+    bool all = !tracker->unopened_count;
     for (int i = 0; i < tracker->drain_count; i++) all = tarn_drain_wait(tracker->drains[i], shown, until) && all;
     return all;
 }
@@ -402,6 +425,10 @@ static void end_drains(tarn_tracker *tracker, double until)
     tracker->drain_count = 0;
     say_lines(tracker);
     for (int i = 0; i < count; i++) tell_drain(tracker, names[i], &states[i]);
+    for (int i = 0; i < tracker->unopened_count; i++)
+        tarn_log(tracker->context, TARN_LOG_WARN,
+                 "tracking: %s has got nothing of run %s from here; the record is kept: tarn track push %s %s",
+                 tracker->unopened[i].name, tracker->run_id, tracker->folder, tracker->unopened[i].push);
 }
 
 /* Other ranks close, too, and hand in what they have left: waits for that, and for a rank that died not for long. */
