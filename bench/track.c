@@ -41,7 +41,7 @@ static tarn_status open_dead(tarn_sink **out, const tarn_track_options *options,
     return TARN_OK;
 }
 
-static const tarn_sink_row dead_row = {"dead", -1, false, open_dead};
+static const tarn_sink_row dead_row = {"dead", -1, false, open_dead, NULL};
 
 typedef struct work {
     tarn_tracker *tracker;

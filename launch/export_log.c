@@ -89,7 +89,7 @@ tarn_status tarn_export_log(tarn_context *context, const tarn_export_source *sou
     const char *ended = ended_as(run.track.spool ? run.track.spool : "tarn-spool", run.track.run_id);
     tarn_logged_model_name(log->register_as ? log->register_as : run.track.name, name);
     tarn_tracker *tracker;
-    tarn_status status = tarn_track_open(&tracker, context, &run.track);
+    tarn_status status = tarn_track_open_strict(&tracker, context, &run.track);
     if (status) return status;
     if (tarn_rank(context) == 0) {
         status = log_model(context, source, tracker, options, log, name);

@@ -4,7 +4,8 @@
  *                       parameter, a tag, a file; each settles now and then, as before a checkpoint
  *   case_track vanish DIRECTORY               the last rank ends without closing; rank 0 closes all the same
  *   case_track threads DIRECTORY              four threads log while one settles: for ThreadSanitizer
- *   case_track refused DIRECTORY              a store that rank 0 cannot write is an error on all ranks
+ *   case_track refused DIRECTORY              a spool that rank 0 cannot write is an error on all ranks
+ *   case_track storeless DIRECTORY            as log, 100 steps, with a store that cannot be written
  */
 #include "runtime/base/context.h"
 #include "track/tracker.h"
@@ -83,8 +84,9 @@ int main(int argc, char **argv)
     int rank = tarn_rank(context), last = tarn_ranks(context) - 1;
     bool is_log = !strcmp(argv[1], "log"), vanishes = !strcmp(argv[1], "vanish"), refused = !strcmp(argv[1], "refused");
     char store[4096], spool[4096];
-    snprintf(store, sizeof store, refused ? "/dev/null/x%s" : "%s/mlruns", argv[2]);
-    snprintf(spool, sizeof spool, "%s/spool", argv[2]);
+    bool storeless = !strcmp(argv[1], "storeless");
+    snprintf(store, sizeof store, storeless ? "/dev/null/x%s" : "%s/mlruns", argv[2]);
+    snprintf(spool, sizeof spool, refused ? "/dev/null/x%s" : "%s/spool", argv[2]);
     tarn_tracker *tracker;
     tarn_track_options options = {.store = store, .spool = spool, .flush_timeout = 60};
     if (is_log && argc > 4) options.run_id = argv[4];

@@ -24,6 +24,7 @@ static int64_t taken_count, taken_room;
 static atomic_bool taker_refuses, taker_hangs;
 static atomic_long taker_calls;
 static double taker_retry_after;
+static int64_t taker_hangs_after; /* events; 0: never */
 
 static char *taken_copy(const char *text)
 {
@@ -34,6 +35,7 @@ static void take_events(tarn_sink *sink, const tarn_track_event *events, int64_t
 {
     (void)sink;
     taker_calls++;
+    if (taker_hangs_after && taken_count >= taker_hangs_after) taker_hangs = true;
     while (taker_hangs) usleep(10000); /* until it is cancelled */
     if (taker_refuses) {
         report->retry_after = taker_retry_after;
@@ -81,7 +83,7 @@ static tarn_status open_taker(tarn_sink **out, const tarn_track_options *options
     return TARN_OK;
 }
 
-static const tarn_sink_row taker_row = {"memory", -1, false, open_taker};
+static const tarn_sink_row taker_row = {"memory", -1, false, open_taker, NULL};
 
 /* From now on trackers have this sink alone. */
 __attribute__((unused)) static void use_taker(void)

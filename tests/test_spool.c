@@ -334,6 +334,49 @@ Test(spool, closing_does_not_wait_for_a_dead_destination_and_the_spool_is_pushed
     free(artifact);
 }
 
+static void *come_back(void *user)
+{
+    (void)user;
+    usleep(2000000);
+    taker_refuses = false;
+    return NULL;
+}
+
+Test(spool, the_end_wakes_those_that_wait_before_they_try_again)
+{
+    use_taker();
+    taker_refuses = true;
+    taker_retry_after = 3600;
+    tarn_tracker *tracker = open_with(&(tarn_track_options){.flush_timeout = 80});
+    tarn_log_metric(tracker, "loss", 1, 1);
+    for (int i = 0; i < 3000 && !taker_calls; i++) usleep(10000);
+    cr_assert(taker_calls == 1);
+    pthread_t thread;
+    pthread_create(&thread, NULL, come_back, NULL); /* after the first try of the end, or before it: both must do */
+    cr_assert_eq(tarn_track_close(tracker, "FINISHED"), TARN_OK);
+    pthread_join(thread, NULL);
+    cr_assert_eq(taken_of(TARN_TRACK_END, NULL), 1, "%s", heard);
+    cr_assert(warnings == 2 && strstr(heard, "memory takes events again, and has all of run"), "%s", heard);
+}
+
+Test(spool, the_end_quotes_no_failure_that_is_over)
+{
+    use_taker();
+    taker_refuses = true;
+    taker_retry_after = 3600;
+    taker_hangs_after = 1000;
+    tarn_tracker *tracker = open_with(&(tarn_track_options){.flush_timeout = 3});
+    for (int64_t step = 0; step < 5000; step++) tarn_log_metric(tracker, "loss", 1, step);
+    for (int i = 0; i < 3000 && !taker_calls; i++) usleep(10000);
+    tarn_track_mark(tracker); /* says that it takes nothing */
+    taker_refuses = false;
+    heard[0] = '\0';
+    cr_assert_eq(tarn_track_close(tracker, "FINISHED"), TARN_OK);
+    cr_assert(taken_count > 0 && taken_count < 5000);
+    const char *behind = strstr(heard, "memory is behind by ");
+    cr_assert(behind && !strstr(behind, "it takes nothing"), "%s", heard);
+}
+
 /* ---- thinning --------------------------------------------------------------------------------------------------- */
 
 Test(spool, beyond_its_limit_metrics_are_thinned_and_nothing_else)
@@ -357,7 +400,7 @@ Test(spool, beyond_its_limit_metrics_are_thinned_and_nothing_else)
     int64_t bytes = tarn_spool_bytes(run);
     cr_assert(bytes < LIMIT + LIMIT / 4, "%" PRId64 " bytes", bytes);
     cr_assert(strstr(heard, "has reached its limit"), "%s", heard);
-    cr_assert(strstr(heard, "were thinned out before they were published"), "%s", heard);
+    cr_assert(strstr(heard, "thinned out before being published"), "%s", heard);
     /* The run goes on at step 15000, and the destination is back. */
     taker_refuses = false;
     tracker =

@@ -5,6 +5,7 @@
 #include "track/environment.h"
 #include "track/files.h"
 #include "track/record.h"
+#include "track/spool.h"
 #include "track/tracker.h"
 #include "tests/support.h"
 
@@ -276,14 +277,14 @@ Test(track, wrong_calls)
         cr_assert(strstr(tarn_get_error(context)->message, part), "%s", tarn_get_error(context)->message);             \
     } while (0)
     REFUSED(tarn_track_close(tracker, "DONE"), TARN_ERROR_ARGUMENT, "FINISHED, FAILED or KILLED");
-    /* Stores that are none. */
+    /* Commands refuse stores that are none. */
     char *file = tarn_test_format("%s/file", folder), *inside = tarn_test_format("%s/store", file);
     tarn_test_write(file, "x", 1);
-    REFUSED(tarn_track_open(&tracker, context, &(tarn_track_options){.store = inside}), TARN_ERROR_CONFIG,
-            "track.store");
+    REFUSED(tarn_track_open_strict(&tracker, context, &(tarn_track_options){.store = inside, .spool = spool}),
+            TARN_ERROR_CONFIG, "track.store");
     cr_assert_null(tracker);
-    REFUSED(tarn_track_open(&tracker, context, &(tarn_track_options){.store = "sqlite:///x.db"}), TARN_ERROR_CONFIG,
-            "is a database");
+    REFUSED(tarn_track_open_strict(&tracker, context, &(tarn_track_options){.store = "sqlite:///x.db", .spool = spool}),
+            TARN_ERROR_CONFIG, "is a database");
     REFUSED(tarn_track_open(&tracker, context, &(tarn_track_options){.store = store, .spool = spool, .run_id = "7"}),
             TARN_ERROR_ARGUMENT, "32 hex digits");
     REFUSED(tarn_track_open(&tracker, context, &(tarn_track_options){.store = store, .spool = spool, .name = "\xff"}),
@@ -295,6 +296,54 @@ Test(track, wrong_calls)
     cr_assert_eq(tarn_log_metric(NULL, "a", 1, 0), TARN_OK);
     cr_assert_eq(tarn_track_close(NULL, "FINISHED"), TARN_OK);
     cr_assert_null(tarn_track_run_id(NULL));
+}
+
+Test(track, a_wrong_store_costs_a_warning_and_the_spool_is_pushed)
+{
+    static const struct {
+        bool by_key;
+        const char *text, *part;
+    } wrong[] = {{true, "ftp://host/a", "has a scheme that is not known here"},
+                 {false, "sqlite:///x.db", "is a database"},
+                 {false, "databricks", "Databricks"},
+                 {true, "http://", "names no host"},
+                 {true, "http://user@", "names no host"},
+                 {true, "/dev/null/store", "cannot write to the tracking store"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        tarn_tracker *tracker;
+        tarn_spool_pushed pushed;
+        tarn_track_options options = {.store = wrong[i].by_key ? wrong[i].text : NULL, .spool = spool};
+        warnings = 0;
+        heard[0] = '\0';
+        if (!wrong[i].by_key) setenv("MLFLOW_TRACKING_URI", wrong[i].text, 1);
+        cr_assert_eq(tarn_track_open(&tracker, context, &options), TARN_OK);
+        unsetenv("MLFLOW_TRACKING_URI");
+        char *run = strdup(tarn_track_spool(tracker)),
+             *push = tarn_test_format("tarn track push %s --store STORE", run);
+        char id[33];
+        snprintf(id, sizeof id, "%s", tarn_track_run_id(tracker));
+        cr_assert(warnings == 1 && strstr(heard, wrong[i].part) && strstr(heard, run), "%s", heard);
+        for (int64_t step = 0; step < 3; step++) cr_assert_eq(tarn_log_metric(tracker, "loss", 0.5, step), TARN_OK);
+        cr_assert_not(tarn_track_flush(tracker, 1), "a store that is none has nothing");
+        cr_assert_eq(tarn_track_close(tracker, "FINISHED"), TARN_OK);
+        cr_assert(warnings == 2 && strstr(heard, push), "%s", heard);
+        cr_assert_null(tarn_get_error(context));
+        options.store = store;
+        cr_assert_eq(tarn_spool_push(run, &options, &pushed), TARN_OK, "%s", pushed.problem);
+        expect_points(id, "loss", "0.5 0;0.5 1;0.5 2;");
+        free(run);
+        free(push);
+    }
+    /* An id that is none is passed over. */
+    warnings = 0;
+    setenv("MLFLOW_RUN_ID", "xyz", 1);
+    tarn_tracker *tracker = open_run("own id", NULL, NULL);
+    cr_assert(warnings == 1 && strstr(heard, "\"xyz\" in MLFLOW_RUN_ID: expected 32 hex digits") &&
+                  strstr(heard, tarn_track_run_id(tracker)),
+              "%s", heard);
+    tarn_track_close(tracker, "FINISHED");
+    unsetenv("MLFLOW_RUN_ID");
+    cr_assert_eq(warnings, 1, "%s", heard);
 }
 
 Test(track, a_resumed_run_repeats_nothing)
@@ -434,9 +483,12 @@ Test(track, experiments)
         zero, store, store, store);
     cr_assert_eq(tarn_test_run(delete, 20, NULL), 0);
     tarn_tracker *tracker;
-    cr_assert_neq(tarn_track_open(&tracker, context,
-                                  &(tarn_track_options){.store = store, .spool = spool, .experiment = "renamed"}),
-                  TARN_OK);
+    tarn_track_options options = {.store = store, .spool = spool, .experiment = "renamed"};
+    warnings = 0;
+    cr_assert_eq(tarn_track_open(&tracker, context, &options), TARN_OK);
+    tarn_track_close(tracker, "FINISHED");
+    cr_assert(warnings == 2 && strstr(heard, "was deleted"), "%s", heard);
+    cr_assert_neq(tarn_track_open_strict(&tracker, context, &options), TARN_OK);
     cr_assert(strstr(tarn_get_error(context)->message, "was deleted"), "%s", tarn_get_error(context)->message);
     free(command);
     free(runs);

@@ -87,11 +87,20 @@ Test(track_ranks, a_rank_that_does_not_close_holds_nobody)
     free(output);
 }
 
-Test(track_ranks, a_store_that_cannot_be_written_is_an_error_on_all)
+Test(track_ranks, a_spool_that_cannot_be_written_is_an_error_on_all)
 {
     char *output = launch(2, "refused", "", 2);
     cr_assert(strstr(output, "rank 0: ") && strstr(output, "rank 1: "), "%s", output);
-    cr_assert(!strstr(output, "opened") && strstr(output, "track.store"), "%s", output);
+    cr_assert(!strstr(output, "opened") && strstr(output, "track.spool"), "%s", output);
+    free(output);
+}
+
+Test(track_ranks, a_store_that_cannot_be_written_stops_nobody)
+{
+    char *output = launch(2, "storeless", "", 0);
+    const char *warning = strstr(output, "cannot write to the tracking store");
+    cr_assert(warning && !strstr(warning + 1, "cannot write to the tracking store"), "%s", output);
+    cr_assert(strstr(output, "rank 1 run ") && strstr(output, "tarn track push "), "%s", output);
     free(output);
 }
 

@@ -321,6 +321,32 @@ Test(track_train, keys_stand_above_the_environment)
     expect_tarn("", 0, "train run.yaml --quiet track.run_id=nonsense", 2, NULL);
 }
 
+Test(track_train, a_wrong_store_and_a_wrong_run_id_stop_no_training)
+{
+    static const char line[] =
+        "train run.yaml --quiet train.steps=%d train.eval_every=0 checkpoint.dir=wrong track.store=%s";
+    char *output, *arguments = tarn_test_format(line, 2, "ftp://host/a");
+    expect_tarn("MLFLOW_RUN_ID=xyz", 2, arguments, 0, &output);
+    const char *first = strstr(output, "\"ftp://host/a\" has a scheme that is not known here");
+    cr_expect(first && !strstr(first + 2, "ftp://host"), "told once: %s", output);
+    cr_expect(strstr(output, "\"xyz\" in MLFLOW_RUN_ID: expected 32 hex digits"), "%s", output);
+    cr_expect(strstr(output, "tarn track push ") && strstr(output, " --store STORE"), "%s", output);
+    free(arguments);
+    free(output);
+    /* It goes on in the same record, whose spool has the beginning for a store that is one. */
+    arguments = tarn_test_format(line, 4, "right");
+    expect_tarn("MLFLOW_RUN_ID=xyz", 2, arguments, 0, &output);
+    expect_shell("ls wrong/spool | wc -l", "1");
+    expect_shell("cut -d' ' -f3 right/0/*/metrics/train.loss | tr '\\n' ' '", "1 2 3 4 ");
+    free(arguments);
+    free(output);
+    /* Commands name the mistake and fail. */
+    expect_tarn("MLFLOW_TRACKING_URI=ftp://host/a", 0, "track push wrong/spool", 2, &output);
+    cr_expect(strstr(output, "has a scheme that is not known here"), "%s", output);
+    free(output);
+    expect_tarn("", 0, "train run.yaml --quiet checkpoint.dir=port metrics.listen=nonsense", 2, NULL);
+}
+
 Test(track_train, passwords_in_addresses_stay_out_of_the_record)
 {
     static const struct {

@@ -102,11 +102,16 @@ static const char *environment(const char *name)
     return value && *value ? value : NULL;
 }
 
-static tarn_status check_names(const tarn_track_options *options, const char *run_id, const char *experiment,
-                               const char *from, char problem[TARN_SINK_PROBLEM])
+bool tarn_track_is_run_id(const char *text)
 {
-    if (*run_id && (strlen(run_id) != 32 || strspn(run_id, "0123456789abcdef") != 32)) {
-        snprintf(problem, TARN_SINK_PROBLEM, "run id \"%.100s\"%s: expected 32 hex digits", run_id, from);
+    return strlen(text) == 32 && strspn(text, "0123456789abcdef") == 32;
+}
+
+static tarn_status check_names(const tarn_track_options *options, const char *run_id, const char *experiment,
+                               char problem[TARN_SINK_PROBLEM])
+{
+    if (*run_id && !tarn_track_is_run_id(run_id)) {
+        snprintf(problem, TARN_SINK_PROBLEM, "run id \"%.100s\": expected 32 hex digits", run_id);
         return TARN_ERROR_ARGUMENT;
     }
     if (strlen(experiment) > 500) {
@@ -127,22 +132,41 @@ static tarn_status check_names(const tarn_track_options *options, const char *ru
 tarn_status tarn_track_resolve(tarn_track_resolved *out, const tarn_track_options *options, bool planned,
                                char problem[TARN_SINK_PROBLEM])
 {
-    *problem = '\0';
+    tarn_status status = tarn_track_resolve_run(out, options, planned, problem);
+    if (status || !(*out->wrong_store || *out->wrong_run_id)) return status;
+    memcpy(problem, *out->wrong_store ? out->wrong_store : out->wrong_run_id, TARN_SINK_PROBLEM);
+    return *out->wrong_store ? TARN_ERROR_CONFIG : TARN_ERROR_ARGUMENT;
+}
+
+/* MLFLOW_RUN_ID, when it is one. */
+static const char *run_id_of_environment(char wrong[TARN_SINK_PROBLEM])
+{
+    const char *run_id = environment("MLFLOW_RUN_ID");
+    if (!run_id || tarn_track_is_run_id(run_id)) return run_id;
+    snprintf(wrong, TARN_SINK_PROBLEM, "run id \"%.100s\" in MLFLOW_RUN_ID: expected 32 hex digits", run_id);
+    return NULL;
+}
+
+tarn_status tarn_track_resolve_run(tarn_track_resolved *out, const tarn_track_options *options, bool planned,
+                                   char problem[TARN_SINK_PROBLEM])
+{
+    *problem = *out->wrong_store = *out->wrong_run_id = '\0';
     out->options = *options;
     const char *store = options->store ? options->store : environment("MLFLOW_TRACKING_URI");
-    tarn_status status = tarn_track_address(store ? store : "mlruns", &out->place, out->store, problem);
-    if (status) return status;
+    if (tarn_track_address(store ? store : "mlruns", &out->place, out->store, out->wrong_store)) {
+        out->place = TARN_TRACK_NOWHERE;
+        strcpy(out->store, "none");
+    }
     out->options.store = out->store;
 
     const char *experiment =
         options->experiment && *options->experiment ? options->experiment : environment("MLFLOW_EXPERIMENT_NAME");
     const char *own = options->run_id && *options->run_id ? options->run_id : NULL,
-               *theirs = environment("MLFLOW_RUN_ID"),
+               *theirs = planned || !own ? run_id_of_environment(out->wrong_run_id) : NULL,
                *run_id = planned && theirs ? theirs
                          : own             ? own
                                            : theirs;
-    status = check_names(options, run_id ? run_id : "", experiment ? experiment : "",
-                         run_id && run_id == theirs ? " in MLFLOW_RUN_ID" : "", problem);
+    tarn_status status = check_names(options, run_id ? run_id : "", experiment ? experiment : "", problem);
     if (status) return status;
     snprintf(out->experiment, sizeof out->experiment, "%s", experiment ? experiment : "Default");
     snprintf(out->run_id, sizeof out->run_id, "%s", run_id ? run_id : "");

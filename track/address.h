@@ -21,9 +21,18 @@ typedef struct tarn_track_resolved {
     tarn_track_place place;
     tarn_path store, spool;
     char experiment[501], run_id[33];
+    char wrong_store[TARN_SINK_PROBLEM];  /* why the store is none, and "none" stands in its place; "" */
+    char wrong_run_id[TARN_SINK_PROBLEM]; /* why MLFLOW_RUN_ID was passed over; "" */
 } tarn_track_resolved;
 
-/* planned: options->run_id is only a proposal, over which MLFLOW_RUN_ID goes. */
+/* 32 hex digits. */
+bool tarn_track_is_run_id(const char *text);
+
+/* For a run, which goes on where its surroundings are wrong: out->wrong_store, out->wrong_run_id. planned:
+ * options->run_id is only a proposal, over which MLFLOW_RUN_ID goes. */
+tarn_status tarn_track_resolve_run(tarn_track_resolved *out, const tarn_track_options *options, bool planned,
+                                   char problem[TARN_SINK_PROBLEM]);
+/* For a command, which does not: those two are errors. */
 tarn_status tarn_track_resolve(tarn_track_resolved *out, const tarn_track_options *options, bool planned,
                                char problem[TARN_SINK_PROBLEM]);
 

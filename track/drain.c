@@ -2,7 +2,8 @@
  *
  * Invariants
  *  1. A sink that cannot go on keeps only its own thread waiting: 0.5 s at first, twice as long each time, at most 60
- * s, a quarter up or down by chance, at least what the destination asked for.
+ * s, a quarter up or down by chance, at least what the destination asked for. While the
+ *     end waits for it, it is tried at once and then about every second, whatever was asked for.
  *  2. What is acknowledged was taken: the number is written (whole, synced, renamed) after the sink's answer, at most
  *     once a second and at the end. After a crash the sink gets again what it took since.
  *  3. One line when a destination begins to fail, one when it takes events again; one for the first refusal.
@@ -24,6 +25,9 @@
 
 enum { BATCH = 4096 };
 
+/* The longest wait between two tries while somebody waits for the drain. */
+#define FLUSH_SECONDS 1.0
+
 struct tarn_drain {
     tarn_sink *sink;
     tarn_spool_reader *reader;
@@ -41,7 +45,7 @@ struct tarn_drain {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake, moved;
     int64_t visible;
-    bool closing, ended;
+    bool flushing, closing, ended;
     tarn_drain_state state;
 };
 
@@ -103,9 +107,11 @@ static void back_off(tarn_drain *drain, const tarn_sink_report *report)
     if (seconds > 60) seconds = 60;
     seconds *= 0.75 + 0.5 * (double)rand_r(&drain->chance) / RAND_MAX;
     if (report->retry_after > seconds) seconds = report->retry_after < 3600 ? report->retry_after : 3600;
-    double until = tarn_seconds() + seconds;
     pthread_mutex_lock(&drain->lock);
-    while (!drain->closing && tarn_seconds() < until) wait_until(drain, until);
+    bool flushing = drain->flushing;
+    if (flushing && seconds > FLUSH_SECONDS) seconds = FLUSH_SECONDS;
+    double until = tarn_seconds() + seconds;
+    while (!drain->closing && drain->flushing == flushing && tarn_seconds() < until) wait_until(drain, until);
     pthread_mutex_unlock(&drain->lock);
 }
 
@@ -124,10 +130,16 @@ static void note(tarn_drain *drain, const tarn_sink_report *report, int64_t numb
     drain->state.acknowledged = number;
     drain->state.lost += report->lost;
     drain->state.corrupt = tarn_spool_corrupt(drain->reader);
-    if (*report->problem) memcpy(drain->state.problem, report->problem, sizeof report->problem);
+    /* An old failure is not told as if it were the present one: what it took shows that it answers. */
+    if (whole || report->taken) *drain->state.problem = '\0';
+    if (!whole && *report->problem) memcpy(drain->state.problem, report->problem, sizeof report->problem);
+    if (report->lost && *report->problem && !*drain->state.refusal)
+        memcpy(drain->state.refusal, report->problem, sizeof report->problem);
     if (report->lost && !drain->refused) refused = drain->refused = true;
     if (report->taken) works = drain->state.failing, drain->state.failing = false;
     if (!whole && !drain->closing) began = !drain->state.failing && !works, drain->state.failing = true;
+    if (drain->flushing) began = works = refused = false; /* the end tells of it */
+    if (began || (works && whole)) drain->state.told_failing = began;
     pthread_cond_broadcast(&drain->moved);
     pthread_mutex_unlock(&drain->lock);
     if (refused)
@@ -306,6 +318,14 @@ void tarn_drain_show_statistics(tarn_drain *drain, const tarn_track_statistics *
     if (drain->sink->statistics) drain->sink->statistics(drain->sink, statistics);
 }
 
+void tarn_drain_flush(tarn_drain *drain)
+{
+    pthread_mutex_lock(&drain->lock);
+    drain->flushing = true;
+    pthread_cond_signal(&drain->wake);
+    pthread_mutex_unlock(&drain->lock);
+}
+
 void tarn_drain_cancel(tarn_drain *drain)
 {
     pthread_mutex_lock(&drain->lock);
@@ -315,7 +335,7 @@ void tarn_drain_cancel(tarn_drain *drain)
     if (drain->sink->cancel) drain->sink->cancel(drain->sink);
 }
 
-void tarn_drain_stop(tarn_drain *drain)
+void tarn_drain_stop(tarn_drain *drain, tarn_drain_state *last)
 {
     tarn_drain_cancel(drain);
     struct timespec until;
@@ -325,6 +345,7 @@ void tarn_drain_stop(tarn_drain *drain)
     int waited = 0;
     while (!drain->ended && !waited) waited = pthread_cond_timedwait(&drain->moved, &drain->lock, &until);
     bool ended = drain->ended;
+    if (last) *last = drain->state;
     pthread_mutex_unlock(&drain->lock);
     if (!ended) {
         /* In a call of the operating system that does not come back (a dead network disk): nothing can be freed. */

@@ -15,7 +15,9 @@ typedef struct tarn_drain_state {
     int64_t lost;         /* refused for good, by this process */
     int64_t corrupt;      /* bad lines */
     bool failing;
-    char problem[TARN_SINK_PROBLEM]; /* of the last failure or refusal */
+    bool told_failing;               /* and nobody was told yet that it works again */
+    char problem[TARN_SINK_PROBLEM]; /* why it takes nothing now; "" since it has taken something */
+    char refusal[TARN_SINK_PROBLEM]; /* of the first event that was refused for good */
 } tarn_drain_state;
 
 /* Starts a drain of `spool`; state: the sink's folder; forget: what it acknowledged before the host was last started
@@ -32,11 +34,14 @@ const char *tarn_drain_name(const tarn_drain *drain);
 /* Whether the sink shows what tracking says of itself, and handing it over. */
 bool tarn_drain_shows_statistics(const tarn_drain *drain);
 void tarn_drain_show_statistics(tarn_drain *drain, const tarn_track_statistics *statistics);
+/* Somebody waits for the sink (closing): it is tried at once, and from then on about every second; what becomes of it
+ * is told by whoever waits. */
+void tarn_drain_flush(tarn_drain *drain);
 /* Asks the thread to end, and a write under way to return; for several drains before they are stopped. */
 void tarn_drain_cancel(tarn_drain *drain);
 /* Ends the thread (a write under way is cancelled), remembers how far the sink is, ends the sink. A sink whose write
- * does not return is left behind with its thread. */
-void tarn_drain_stop(tarn_drain *drain);
+ * does not return is left behind with its thread. last (may be NULL): how far it came. */
+void tarn_drain_stop(tarn_drain *drain, tarn_drain_state *last);
 
 /* How far the sink of that state folder is; 0: not begun, or (forget) not since the host was started. */
 int64_t tarn_drain_acknowledged(const char *state, bool forget);

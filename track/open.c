@@ -13,7 +13,7 @@
 
 void tarn_tracker_free(tarn_tracker *tracker)
 {
-    for (int i = 0; i < tracker->drain_count; i++) tarn_drain_stop(tracker->drains[i]);
+    for (int i = 0; i < tracker->drain_count; i++) tarn_drain_stop(tracker->drains[i], NULL);
     for (int i = 0; i < tracker->line_count; i++) free(tracker->lines[i]);
     tarn_spool_close_writer(&tracker->spool);
     tarn_inbox_destroy(tracker->inbox);
@@ -104,15 +104,28 @@ static tarn_status open_sink(tarn_tracker *tracker, const tarn_sink_row *row, bo
     return TARN_OK;
 }
 
+void tarn_tracker_go_on_without(tarn_tracker *tracker, const char *name, const char *push, const char *problem)
+{
+    tracker->unopened[tracker->unopened_count++] = (struct tarn_tracker_unopened){name, push};
+    tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %s; training goes on, and the record is kept in the spool %s",
+             problem, tracker->folder);
+}
+
 tarn_status tarn_tracker_open_sinks(tarn_tracker *tracker, bool resumed, bool tells, char problem[TARN_SINK_PROBLEM])
 {
     tarn_status status = TARN_OK;
     for (int i = 0; i < tarn_sink_row_count && !status; i++) {
         char notice[TARN_SINK_PROBLEM] = "";
         *problem = '\0';
-        status = open_sink(tracker, &tarn_sink_rows[i], resumed, notice, problem);
+        const tarn_sink_row *row = &tarn_sink_rows[i];
+        status = open_sink(tracker, row, resumed, notice, problem);
+        if (status && status != TARN_ERROR_MEMORY && tracker->forgiving && row->push) {
+            tarn_tracker_go_on_without(tracker, tarn_sink_is_store(row) ? "the tracking store" : row->name, row->push,
+                                       problem);
+            status = TARN_OK;
+        }
         /* Without `tells` nothing is new to a reader in that the store lacks the run; a port in use is. */
-        bool told = tells || (tracker->context && tarn_sink_rows[i].open != tarn_file_store_sink_open);
+        bool told = tells || (tracker->context && row->open != tarn_file_store_sink_open);
         if (*notice && told) tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %s", notice);
     }
     return status;

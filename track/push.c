@@ -127,7 +127,10 @@ static tarn_status push(tarn_tracker *tracker, tarn_spool_pushed *report)
     if (tarn_tracker_start_writer(tracker)) return refuse(report, TARN_ERROR_IO, tracker->folder, strerror(errno));
     tarn_tracker_end_writer(tracker);
     int64_t last = tracker->spool.next - 1;
-    for (int i = 0; i < tracker->drain_count; i++) tarn_drain_show(tracker->drains[i], last);
+    for (int i = 0; i < tracker->drain_count; i++) {
+        tarn_drain_flush(tracker->drains[i]);
+        tarn_drain_show(tracker->drains[i], last);
+    }
     wait_for_sinks(tracker, last);
     report->sinks = tracker->drain_count;
     report->corrupt = tracker->corrupt;
@@ -138,7 +141,9 @@ static tarn_status push(tarn_tracker *tracker, tarn_spool_pushed *report)
         if (last - state.acknowledged > report->behind) report->behind = last - state.acknowledged;
         if (state.lost || state.acknowledged < last)
             snprintf(report->problem, sizeof report->problem, "%.80s: %.400s", tarn_drain_name(tracker->drains[i]),
-                     *state.problem ? state.problem : "it took no more events");
+                     *state.problem                                 ? state.problem
+                     : state.acknowledged < last || !*state.refusal ? "it took no more events in time"
+                                                                    : state.refusal);
     }
     return report->behind ? TARN_ERROR_IO : TARN_OK;
 }

@@ -67,8 +67,9 @@ struct tarn_sink {
 };
 
 /* Makes a sink; *out NULL with TARN_OK: the options ask for none of this kind. May not wait for a server. notice: a
- * warning that deserves to be told, or "". On failure problem says what, where and the remedy, and training does not
- * start: only for what is wrong by itself (an address that is none, a directory that cannot be written). */
+ * warning that deserves to be told, or "". On failure problem says what, where and the remedy, and training goes on
+ * without that sink, or (sinks.h: push) does not start: only for what is wrong by itself (an address that is none, a
+ * directory that cannot be written). */
 typedef tarn_status tarn_sink_open(tarn_sink **out, const tarn_track_options *options, const tarn_sink_run *run,
                                    char notice[TARN_SINK_PROBLEM], char problem[TARN_SINK_PROBLEM]);
 

@@ -9,11 +9,12 @@
 #include <zlib.h>
 
 static const tarn_sink_row table[] = {
-    {"files", offsetof(tarn_track_options, store), true, tarn_file_store_sink_open},
-    {"mlflow", offsetof(tarn_track_options, store), false, tarn_mlflow_sink_open},
-    {"tensorboard", offsetof(tarn_track_options, tensorboard), false, tarn_tensorboard_sink_open},
-    {"wandb", offsetof(tarn_track_options, wandb), false, tarn_wandb_sink_open},
-    {"prometheus", -1, true, tarn_prometheus_sink_open}, /* metrics_listen, metrics_file, or both */
+    {"files", offsetof(tarn_track_options, store), true, tarn_file_store_sink_open, "--store STORE"},
+    {"mlflow", offsetof(tarn_track_options, store), false, tarn_mlflow_sink_open, "--store STORE"},
+    {"tensorboard", offsetof(tarn_track_options, tensorboard), false, tarn_tensorboard_sink_open,
+     "--tensorboard DIRECTORY"},
+    {"wandb", offsetof(tarn_track_options, wandb), false, tarn_wandb_sink_open, "--wandb DIRECTORY"},
+    {"prometheus", -1, true, tarn_prometheus_sink_open, NULL}, /* metrics_listen, metrics_file, or both */
 };
 
 const tarn_sink_row *tarn_sink_rows = table;
@@ -28,6 +29,11 @@ bool tarn_sink_is_asked(const tarn_sink_row *row, const tarn_track_options *opti
 {
     const char *name = named(row, options);
     return row->option < 0 || (name && *name && strcmp(name, "none"));
+}
+
+bool tarn_sink_is_store(const tarn_sink_row *row)
+{
+    return row->option == offsetof(tarn_track_options, store);
 }
 
 /* The destination as it is from anywhere on this host. */

@@ -11,6 +11,8 @@ typedef struct tarn_sink_row {
     bool on_this_host; /* its destination lies on a disk that may forget with the power what it has taken: after a
                           restart of the host it is offered everything again */
     tarn_sink_open *open;
+    const char *push; /* how `tarn track push` names such a destination: a run goes on without one that cannot be
+                         opened, and its spool is pushed later; NULL: what cannot be opened is an error */
 } tarn_sink_row;
 
 /* The table in use; tests put one of their own here. */
@@ -23,6 +25,8 @@ tarn_sink_open tarn_file_store_sink_open, tarn_mlflow_sink_open, tarn_tensorboar
 /* Whether the options name a destination of that kind. options, here and below: with the store as tarn_track_resolve
  * gave it. */
 bool tarn_sink_is_asked(const tarn_sink_row *row, const tarn_track_options *options);
+/* Whether its destination is the one that track.store names. */
+bool tarn_sink_is_store(const tarn_sink_row *row);
 /* Makes the folder of a sink's state below the spool: sinks/<name>-<hash of its destination>, so that another
  * destination begins with nothing acknowledged. 0, or -1 with errno. */
 int tarn_sink_state_folder(tarn_path out, const char *spool, const tarn_sink_row *row,

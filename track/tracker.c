@@ -93,8 +93,9 @@ static tarn_status recall(tarn_tracker *tracker, bool *events)
     if (status) return tarn_fail(tracker->context, status, TARN_HERE, "%s", problem);
     if (tracker->corrupt)
         tarn_log(tracker->context, TARN_LOG_WARN,
-                 "tracking: %lld damaged lines in the spool %s are passed over; the rest is kept",
-                 (long long)tracker->corrupt, tracker->folder);
+                 "tracking: %lld damaged line%s in the spool %s %s passed over; the rest is kept",
+                 (long long)tracker->corrupt, tracker->corrupt == 1 ? "" : "s", tracker->folder,
+                 tracker->corrupt == 1 ? "is" : "are");
     return TARN_OK;
 }
 
@@ -184,13 +185,23 @@ static tarn_status open_holder(tarn_tracker *tracker, bool planned, int64_t resu
     /* The run's spool stayed on another machine: what its file store holds is known all the same. */
     if (!events && tracker->to.run_id[0] && tracker->to.place == TARN_TRACK_FILES) {
         int result = tarn_file_store_recall(tracker->to.store, tracker->run_id, tracker->record);
-        if (result < 0)
+        if (result < 0 && !tracker->forgiving)
             return tarn_fail(tracker->context, TARN_ERROR_IO, TARN_HERE,
                              "cannot read run %s in the tracking store %s: %s", tracker->run_id, tracker->to.store,
                              strerror(errno));
+        if (result < 0)
+            tarn_log(tracker->context, TARN_LOG_WARN,
+                     "tracking: cannot read run %s in the tracking store %s: %s; steps that are run again are recorded "
+                     "again",
+                     tracker->run_id, tracker->to.store, strerror(errno));
         found = result > 0;
     }
     char problem[TARN_SINK_PROBLEM];
+    if (*tracker->to.wrong_store)
+        tarn_tracker_go_on_without(tracker, "the tracking store", "--store STORE", tracker->to.wrong_store);
+    if (*tracker->to.wrong_run_id)
+        tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %s; this run is recorded as run %s",
+                 tracker->to.wrong_run_id, tracker->run_id);
     status = tarn_tracker_open_sinks(tracker, events, events || !planned, problem);
     if (status) return tarn_fail(tracker->context, status, TARN_HERE, "%s", problem);
     return log_begin(tracker, events || found, resumed_step);
@@ -234,13 +245,8 @@ static tarn_status join_ranks(tarn_tracker *tracker)
     return open_inbox(tracker, "rank", tarn_rank(context));
 }
 
-tarn_status tarn_track_open(tarn_tracker **out, tarn_context *context, const tarn_track_options *options)
-{
-    return tarn_track_open_run(out, context, options, false, -1);
-}
-
-tarn_status tarn_track_open_run(tarn_tracker **out, tarn_context *context, const tarn_track_options *options,
-                                bool planned, int64_t resumed_step)
+static tarn_status open_tracker(tarn_tracker **out, tarn_context *context, const tarn_track_options *options,
+                                bool forgiving, bool planned, int64_t resumed_step)
 {
     static const tarn_track_options defaults;
     char problem[TARN_SINK_PROBLEM];
@@ -249,7 +255,9 @@ tarn_status tarn_track_open_run(tarn_tracker **out, tarn_context *context, const
     tarn_tracker *tracker = tarn_tracker_create(context);
     if (!tracker)
         return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "out of memory while opening the record of the run");
-    tarn_status status = tarn_track_resolve(&tracker->to, options, planned, problem);
+    tracker->forgiving = forgiving;
+    tarn_status status =
+        (forgiving ? tarn_track_resolve_run : tarn_track_resolve)(&tracker->to, options, planned, problem);
     if (status) tarn_fail(context, status, TARN_HERE, "%s", problem);
     if (!status && tarn_environment_new_id(tracker->token))
         status = tarn_fail(context, TARN_ERROR_IO, TARN_HERE, "cannot make an id: %s", strerror(errno));
@@ -267,6 +275,22 @@ tarn_status tarn_track_open_run(tarn_tracker **out, tarn_context *context, const
     }
     *out = tracker;
     return TARN_OK;
+}
+
+tarn_status tarn_track_open(tarn_tracker **out, tarn_context *context, const tarn_track_options *options)
+{
+    return open_tracker(out, context, options, true, false, -1);
+}
+
+tarn_status tarn_track_open_run(tarn_tracker **out, tarn_context *context, const tarn_track_options *options,
+                                bool planned, int64_t resumed_step)
+{
+    return open_tracker(out, context, options, true, planned, resumed_step);
+}
+
+tarn_status tarn_track_open_strict(tarn_tracker **out, tarn_context *context, const tarn_track_options *options)
+{
+    return open_tracker(out, context, options, false, false, -1);
 }
 
 /* ---- marks
@@ -302,7 +326,7 @@ bool tarn_track_flush(tarn_tracker *tracker, double seconds)
     pthread_mutex_lock(&tracker->lock);
     int64_t shown = tracker->shown;
     pthread_mutex_unlock(&tracker->lock);
-    bool all = true;
+    bool all = !tracker->unopened_count;
     for (int i = 0; i < tracker->drain_count; i++) all = tarn_drain_wait(tracker->drains[i], shown, until) && all;
     return all;
 }
@@ -364,33 +388,61 @@ const char *tarn_track_spool(const tarn_tracker *tracker)
 /* ---- the end
  * ---------------------------------------------------------------------------------------------------------- */
 
-/* Tells of a destination that has not everything, or refused some of it. */
-static void tell_drain(const tarn_tracker *tracker, const tarn_drain *drain, const tarn_drain_state *state)
+/* The words of a count: "1 event", "2 events". */
+typedef char count_text[64];
+static const char *print_count(count_text out, int64_t count, const char *what)
 {
-    tarn_context *context = tracker->context;
-    const char *name = tarn_drain_name(drain);
-    if (state->lost)
-        tarn_log(context, TARN_LOG_WARN, "tracking: %s refused %lld events of run %s: %s", name, (long long)state->lost,
-                 tracker->run_id, state->problem);
-    if (state->acknowledged < tracker->shown)
-        tarn_log(context, TARN_LOG_WARN,
-                 "tracking: %s is behind by %lld events of run %s%s%s; they are kept: tarn track push %s", name,
-                 (long long)(tracker->shown - state->acknowledged), tracker->run_id, *state->problem ? ": " : "",
-                 state->problem, tracker->folder);
+    snprintf(out, sizeof(count_text), "%lld %s%s", (long long)count, what, count == 1 ? "" : "s");
+    return out;
+}
+
+/* One line about a destination that has not everything, or refused some of it, or failed when last was told of it. */
+static void tell_drain(const tarn_tracker *tracker, const char *name, const tarn_drain_state *state)
+{
+    count_text behind, refused;
+    char line[2 * TARN_SINK_PROBLEM + 256];
+    bool all = state->acknowledged >= tracker->shown;
+    print_count(behind, tracker->shown - state->acknowledged, "event");
+    print_count(refused, state->lost, "event");
+    if (all && !state->lost && !state->told_failing) return;
+    if (all && !state->lost)
+        snprintf(line, sizeof line, "takes events again, and has all of run %s", tracker->run_id);
+    else if (all)
+        snprintf(line, sizeof line, "refused %s of run %s: %s", refused, tracker->run_id, state->refusal);
+    else
+        snprintf(line, sizeof line, "is behind by %s of run %s%s%s%s%s%s%s", behind, tracker->run_id,
+                 *state->problem ? ": " : "", state->problem, state->lost ? "; it refused " : "",
+                 state->lost ? refused : "", state->lost ? ": " : "", state->lost ? state->refusal : "");
+    tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %s %s%s%s", name, line,
+             all ? "" : "; what it has not yet is kept: tarn track push ", all ? "" : tracker->folder);
+}
+
+/* Says what the threads left to be said. */
+static void say_lines(tarn_tracker *tracker)
+{
+    pthread_mutex_lock(&tracker->lock);
+    tarn_tracker_unlock(tracker);
 }
 
 static void end_drains(tarn_tracker *tracker, double until)
 {
-    for (int i = 0; i < tracker->drain_count; i++) tarn_drain_wait(tracker->drains[i], tracker->shown, until);
-    for (int i = 0; i < tracker->drain_count; i++) {
-        tarn_drain_state state;
-        tarn_drain_get(tracker->drains[i], &state);
-        tell_drain(tracker, tracker->drains[i], &state);
-    }
+    const char *names[TARN_TRACKER_SINKS];
+    tarn_drain_state states[TARN_TRACKER_SINKS];
+    int count = tracker->drain_count;
+    for (int i = 0; i < count; i++) tarn_drain_wait(tracker->drains[i], tracker->shown, until);
     tarn_tracker_tell_sinks(tracker);
-    for (int i = 0; i < tracker->drain_count; i++) tarn_drain_cancel(tracker->drains[i]);
-    for (int i = 0; i < tracker->drain_count; i++) tarn_drain_stop(tracker->drains[i]);
+    for (int i = 0; i < count; i++) tarn_drain_cancel(tracker->drains[i]);
+    for (int i = 0; i < count; i++) {
+        names[i] = tarn_drain_name(tracker->drains[i]);
+        tarn_drain_stop(tracker->drains[i], &states[i]); /* what a cancelled write had brought there counts, too */
+    }
     tracker->drain_count = 0;
+    say_lines(tracker);
+    for (int i = 0; i < count; i++) tell_drain(tracker, names[i], &states[i]);
+    for (int i = 0; i < tracker->unopened_count; i++)
+        tarn_log(tracker->context, TARN_LOG_WARN,
+                 "tracking: %s has got nothing of run %s from here; the record is kept: tarn track push %s %s",
+                 tracker->unopened[i].name, tracker->run_id, tracker->folder, tracker->unopened[i].push);
 }
 
 /* Other ranks close, too, and hand in what they have left: waits for that, and for a rank that died not for long. */
@@ -415,18 +467,18 @@ static void await_ranks(tarn_tracker *tracker, double until)
 static void tell_counts(const tarn_tracker *tracker)
 {
     int64_t lost = tracker->lost + tracker->queue.dropped;
+    count_text count;
     if (lost)
-        tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %lld events of run %s could not be recorded",
-                 (long long)lost, tracker->run_id);
+        tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %s of run %s could not be recorded",
+                 print_count(count, lost, "event"), tracker->run_id);
     if (tracker->thinned)
         tarn_log(tracker->context, TARN_LOG_WARN,
-                 "tracking: %lld points of run %s were thinned out before they were published (track.spool_limit)",
-                 (long long)tracker->thinned, tracker->run_id);
+                 "tracking: %s of run %s: thinned out before being published (track.spool_limit)",
+                 print_count(count, tracker->thinned, "point"), tracker->run_id);
     tarn_tracker_tell_refused(tracker);
     if (tracker->broken > 1)
-        tarn_log(tracker->context, TARN_LOG_WARN,
-                 "tracking: %lld values of run %s differ from what was recorded before", (long long)tracker->broken,
-                 tracker->run_id);
+        tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %s of run %s differ from what was recorded before",
+                 print_count(count, tracker->broken, "value"), tracker->run_id);
 }
 
 /* This process handed what it logged to another one, which may have ended before. */
@@ -451,15 +503,16 @@ tarn_status tarn_track_close(tarn_tracker *tracker, const char *status)
     bool known = status && (!strcmp(status, "FINISHED") || !strcmp(status, "FAILED") || !strcmp(status, "KILLED"));
     double until = tarn_seconds() + tracker->to.options.flush_timeout;
     tarn_queued_event end = {.kind = TARN_TRACK_END, .text = strdup(known ? status : "FAILED")};
+    say_lines(tracker);
+    for (int i = 0; i < tracker->drain_count; i++) tarn_drain_flush(tracker->drains[i]);
     if (tracker->holds) await_ranks(tracker, until);
     pthread_mutex_lock(&tracker->lock);
     if (end.text) tarn_tracker_push(tracker, &end);
     tarn_tracker_unlock(tracker);
     tarn_tracker_end_writer(tracker);
+    say_lines(tracker);
     end_drains(tracker, until);
     if (!tracker->holds && tarn_rank(context) == 0) tell_left(tracker);
-    pthread_mutex_lock(&tracker->lock);
-    tarn_tracker_unlock(tracker); /* for its lines */
     tell_counts(tracker);
     tarn_tracker_free(tracker);
     if (known) return TARN_OK;

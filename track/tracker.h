@@ -16,6 +16,9 @@ void tarn_track_settle(tarn_tracker *tracker, int64_t mark);
  * for its record; -1: unknown. */
 tarn_status tarn_track_open_run(tarn_tracker **tracker, tarn_context *context, const tarn_track_options *options,
                                 bool planned, int64_t resumed_step);
+/* As tarn_track_open, but a destination that cannot be opened, or a wrong MLFLOW_RUN_ID, is TARN_ERROR_CONFIG or
+ * TARN_ERROR_ARGUMENT: for commands whose purpose it is to bring something there. */
+tarn_status tarn_track_open_strict(tarn_tracker **tracker, tarn_context *context, const tarn_track_options *options);
 /* Waits until every destination has what this process has logged so far, at most `seconds`: whether all have. */
 bool tarn_track_flush(tarn_tracker *tracker, double seconds);
 /* Events that could not be recorded so far. */

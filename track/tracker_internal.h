@@ -38,6 +38,11 @@ struct tarn_tracker {
     tarn_path folder; /* of the run's spool */
     tarn_drain *drains[TARN_TRACKER_SINKS];
     int drain_count;
+    bool forgiving; /* a destination that cannot be opened is a warning */
+    struct tarn_tracker_unopened {
+        const char *name, *push; /* push: as in tarn_sink_row */
+    } unopened[TARN_TRACKER_SINKS];
+    int unopened_count;
     pthread_t writer;
     bool writing;             /* the writer was started */
     tarn_queued_event *batch; /* the writer's: TARN_TRACKER_BATCH events */
@@ -98,6 +103,8 @@ tarn_tracker *tarn_tracker_create(tarn_context *context);
 void tarn_tracker_free(tarn_tracker *tracker);
 /* Enters what the spool holds in the record. *events: whether it holds any. */
 tarn_status tarn_tracker_recall_spool(tarn_tracker *tracker, bool *events, char problem[TARN_SINK_PROBLEM]);
+/* A destination that cannot be opened, which is told: the record stays in the spool. */
+void tarn_tracker_go_on_without(tarn_tracker *tracker, const char *name, const char *push, const char *problem);
 /* Opens the sinks that tracker->to asks for and starts their drains. tells: their notices go to the log. */
 tarn_status tarn_tracker_open_sinks(tarn_tracker *tracker, bool resumed, bool tells, char problem[TARN_SINK_PROBLEM]);
 /* On failure errno says why. */

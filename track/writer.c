@@ -149,7 +149,8 @@ static void make_room(tarn_tracker *tracker)
         acknowledged = state.acknowledged;
         behind = tarn_drain_name(tracker->drains[i]);
     }
-    if (!tracker->drain_count) acknowledged = 0;
+    if (tracker->unopened_count) behind = tracker->unopened[0].name;
+    if (tracker->unopened_count || !tracker->drain_count) acknowledged = 0;
     int64_t gone = tarn_spool_thin(&tracker->spool, limit, acknowledged);
     if (!gone) return;
     pthread_mutex_lock(&tracker->lock);

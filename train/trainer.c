@@ -3,6 +3,7 @@
 #include "checkpoint/files.h"
 #include "checkpoint/shared.h"
 #include "runtime/comm/comm.h"
+#include "track/address.h"
 #include "track/files.h"
 #include "track/tracker.h"
 #include "train/spot/spot.h"
@@ -230,7 +231,7 @@ static tarn_status open_records(tarn_trainer *trainer)
         /* The tracker looks at MLFLOW_RUN_ID where the option is NULL: it stands above what the run itself remembers.
          */
         const char *wanted = getenv("MLFLOW_RUN_ID");
-        bool chosen = track.run_id || (wanted && *wanted);
+        bool chosen = track.run_id || (wanted && tarn_track_is_run_id(wanted)); /* another text is told of there */
         if (!chosen && !resumed) tarn_trainer_plan_run_id(trainer);
         bool planned = !chosen && !resumed && *trainer->run_id;
         if (!chosen && *trainer->run_id) track.run_id = trainer->run_id;

@@ -31,7 +31,10 @@ typedef struct tarn_track_options {
 /* Opens (creates, or goes on with) a run. Collective: every rank calls it, with the same options; rank 0 publishes, the
  * other ranks hand what they log to it through the spool folder. What the spool of the run holds already (an earlier
  * process of the run wrote it) is known, and not recorded again. A destination that cannot be reached now is no error:
- * it gets its events later. TARN_ERROR_CONFIG: a store that is none, a directory that cannot be written. */
+ * it gets its events later. Nor is a store that is none, a directory of one that cannot be written, a MLFLOW_RUN_ID
+ * that is none: a warning, and the record stays in the spool for `tarn track push`. TARN_ERROR_CONFIG: a spool that
+ * cannot be written, a metrics_listen or metrics_file that cannot be. TARN_ERROR_ARGUMENT: a run_id or name that is
+ * none. */
 TARN_API tarn_status tarn_track_open(tarn_tracker **tracker, tarn_context *context, const tarn_track_options *options);
 /* status: "FINISHED", "FAILED" or "KILLED". Writes what is queued, waits at most flush_timeout seconds for the
  * destinations, says which is behind and how to push the rest, and closes. Every rank calls it. NULL is fine. */
