@@ -5,6 +5,7 @@
 #include "launch/command.h"
 #include "launch/export.h"
 #include "runtime/dist/control.h"
+#include "track/file_store/catalog.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -81,6 +82,13 @@ static tarn_status parse(tarn_context *context, int argc, char **argv, settings 
     if (!out->onnx && !out->package && !out->log)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
                          "tarn export: say where to: --onnx FILE, --mlflow FOLDER, --log");
+    const char *name = out->registry.register_as, *alias = out->registry.alias;
+    const char *wrong = name ? tarn_registry_name_problem(name) : NULL;
+    if (wrong)
+        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn export --register \"%.260s\": %s", name, wrong);
+    wrong = alias ? tarn_registry_alias_problem(alias) : NULL;
+    if (wrong)
+        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn export --alias \"%.260s\": %s", alias, wrong);
     if (out->registry.alias && !out->registry.register_as)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
                          "tarn export --alias %s: an alias is one of a registered model: --register NAME",
