@@ -470,7 +470,8 @@ Test(onnx, tarn_export_logs_and_registers_a_model_that_mlflow_loads_by_its_alias
     expect_output(0, "", 0, "export ckpt --log --register digits --alias best",
                   "version 1 of digits, which is now best");
     expect_output(0, "", 0, "export ckpt --log --register digits", "version 1 of digits\n");
-    expect_output(0, "", 0, "export ckpt/ckpt-000000000002.h5 --log --register digits --alias best", "version 2 of digits");
+    expect_output(0, "", 0, "export ckpt/ckpt-000000000002.h5 --log --register digits --alias best",
+                  "version 2 of digits");
     expect_output(0, "", 0, "export ckpt --log --register digits --alias best", "version 1 of digits");
     expect_output(2, "", 0, "export ckpt --log --register a/b", "must not have any of");
     expect_output(2, "", 0, "export ckpt --log --register digits --alias v1", "MLflow keeps v");

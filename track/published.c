@@ -45,8 +45,7 @@ void tarn_track_await_model(tarn_tracker *tracker, const tarn_track_model *model
         tarn_drain_state state;
         tarn_drain_get(tracker->drains[i], &state);
         if (tracker->shown - state.acknowledged > out->behind) out->behind = tracker->shown - state.acknowledged;
-        if (state.lost || state.acknowledged < tracker->shown)
-            memcpy(out->problem, state.problem, sizeof out->problem);
+        if (state.lost || state.acknowledged < tracker->shown) memcpy(out->problem, state.problem, sizeof out->problem);
     }
     if (!out->behind && model->register_as) find_version(tracker, model, out);
 }

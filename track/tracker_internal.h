@@ -55,14 +55,15 @@ struct tarn_tracker {
     int64_t thinned; /* points taken out of the spool unpublished */
     bool told_failing, told_full, told_lost;
     char *lines[TARN_TRACKER_LINES]; /* to be said */
+    tarn_log_level levels[TARN_TRACKER_LINES];
     int line_count;
 };
 
 /* Unlocks, and says what the threads left to be said. */
 void tarn_tracker_unlock(tarn_tracker *tracker);
-/* Leaves a warning to be said by the next call. The lock is taken. */
-void tarn_tracker_tell(void *tracker, const char *line);
-/* The same with the lock held. */
+/* Leaves a line to be said by the next call. The lock is taken. */
+void tarn_tracker_tell(void *tracker, tarn_log_level level, const char *line);
+/* Leaves a warning, with the lock held. */
 void tarn_tracker_tell_locked(tarn_tracker *tracker, const char *format, ...) TARN_PRINTF(2, 3);
 
 /* Enters an event of another rank or process: what it repeats stays out, and what is wrong with it becomes a line to

@@ -317,6 +317,7 @@ tarn_status tarn_file_store_sink_open(tarn_sink **out, const tarn_track_options 
         destroy(&store->sink);
         return TARN_ERROR_CONFIG;
     }
+    snprintf(store->sink.where, sizeof store->sink.where, "recording to %.400s (run %s)", store->root, run->run_id);
     if (open_run(store, run, options->run_id && *options->run_id && !run->resumed, notice, problem)) {
         if (!*problem)
             snprintf(problem, TARN_SINK_PROBLEM,

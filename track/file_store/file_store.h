@@ -18,7 +18,7 @@ typedef struct tarn_file_store {
     tarn_path root, run; /* absolute */
     tarn_path temporary; /* in the run's folder, for files that are renamed into place */
     char experiment[32], run_id[33];
-    bool made;           /* by this process, and its beginning has not come yet */
+    bool made;         /* by this process, and its beginning has not come yet */
     tarn_record *held; /* what the run holds there: points that come again are passed over */
     struct tarn_metric_file {
         char *lines; /* of the batch at hand */
