@@ -426,7 +426,7 @@ Test(onnx, tarn_export_writes_the_newest_checkpoint_and_verifies_it)
     cr_expect(one == two && !memcmp(alone, together, one), "the number of ranks changes the file");
     if (find_onnxruntime()) {
         char *environment = tarn_test_format("TARN_ONNXRUNTIME=%s", getenv("TARN_ONNXRUNTIME"));
-        expect_output(0, environment, 0, "export ckpt --onnx model.onnx --verify=must", "verified with ONNX Runtime");
+        expect_output(0, environment, 0, "export ckpt --onnx model.onnx --verify=must", "verified: ONNX Runtime");
         free(environment);
     }
     expect_output(0, "TARN_ONNXRUNTIME=none.so", 0, "export ckpt --onnx model.onnx --verify", "not verified");

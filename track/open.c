@@ -96,7 +96,10 @@ static tarn_status open_sink(tarn_tracker *tracker, const tarn_sink_row *row, bo
         snprintf(problem, TARN_SINK_PROBLEM, "cannot write in the spool %.300s: %s", tracker->folder, strerror(errno));
         return TARN_ERROR_IO;
     }
-    if (*sink->where && tracker->context) tarn_log(tracker->context, TARN_LOG_INFO, "tracking: %s", sink->where);
+    if (*sink->where && tracker->context) {
+        tarn_log(tracker->context, TARN_LOG_INFO, "tracking: %s", sink->where);
+        tarn_tracker_add_news(tracker, sink->where);
+    }
     tarn_drain *drain = tarn_drain_start(sink, tracker->folder, state, row->on_this_host, tarn_tracker_tell, tracker);
     if (!drain) {
         snprintf(problem, TARN_SINK_PROBLEM, "cannot start the thread that publishes the record: %s", strerror(errno));

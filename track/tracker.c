@@ -58,6 +58,7 @@ void tarn_tracker_tell(void *user, tarn_log_level level, const char *line)
     tarn_tracker *tracker = user;
     pthread_mutex_lock(&tracker->lock);
     leave_line(tracker, level, strdup(line));
+    if (level == TARN_LOG_INFO) tarn_tracker_add_news(tracker, line);
     pthread_mutex_unlock(&tracker->lock);
 }
 
@@ -74,6 +75,26 @@ void tarn_tracker_unlock(tarn_tracker *tracker)
         tarn_log(tracker->context, levels[i], "tracking: %s", lines[i]);
         free(lines[i]);
     }
+}
+
+void tarn_tracker_add_news(tarn_tracker *tracker, const char *line)
+{
+    if (tracker->news_count == TARN_TRACKER_NEWS) return;
+    snprintf(tracker->news[tracker->news_count++], TARN_SINK_PROBLEM, "%s", line);
+}
+
+bool tarn_track_news(tarn_tracker *tracker, char line[TARN_SINK_PROBLEM])
+{
+    if (!tracker) return false;
+    pthread_mutex_lock(&tracker->lock);
+    bool any = tracker->news_count > 0;
+    if (any) {
+        memcpy(line, tracker->news[0], TARN_SINK_PROBLEM);
+        tracker->news_count--;
+        memmove(tracker->news[0], tracker->news[1], (size_t)tracker->news_count * TARN_SINK_PROBLEM);
+    }
+    pthread_mutex_unlock(&tracker->lock);
+    return any;
 }
 
 /* ---- opening

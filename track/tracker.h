@@ -20,6 +20,9 @@ tarn_status tarn_track_open_run(tarn_tracker **tracker, tarn_context *context, c
                                 bool planned, int64_t resumed_step);
 /* Waits until every destination has what this process has logged so far, at most `seconds`: whether all have. */
 bool tarn_track_flush(tarn_tracker *tracker, double seconds);
+/* The next line about where the run is to be seen ("recording to mlruns (run 3f2a...)", its page at the server), each
+ * once; they are in the log, too, as information. False: none at the moment. */
+bool tarn_track_news(tarn_tracker *tracker, char line[TARN_SINK_PROBLEM]);
 /* Events that could not be recorded so far. */
 int64_t tarn_track_lost(tarn_tracker *tracker);
 /* A step of `key` that the run does not hold yet, for measurements that follow no training step. */
