@@ -5,6 +5,7 @@
 #include "launch/command.h"
 #include "launch/export.h"
 #include "runtime/dist/control.h"
+#include "track/file_store/catalog.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -81,6 +82,13 @@ static tarn_status parse(tarn_context *context, int argc, char **argv, settings 
     if (!out->onnx && !out->package && !out->log)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
                          "tarn export: say where to: --onnx FILE, --mlflow FOLDER, --log");
+    const char *name = out->registry.register_as, *alias = out->registry.alias;
+    const char *wrong = name ? tarn_registry_name_problem(name) : NULL;
+    if (wrong)
+        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn export --register \"%.260s\": %s", name, wrong);
+    wrong = alias ? tarn_registry_alias_problem(alias) : NULL;
+    if (wrong)
+        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "tarn export --alias \"%.260s\": %s", alias, wrong);
     if (out->registry.alias && !out->registry.register_as)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE,
                          "tarn export --alias %s: an alias is one of a registered model: --register NAME",
@@ -108,10 +116,9 @@ static tarn_status verify(tarn_context *context, tarn_module *model, const char 
     if (!comparison.compared)
         printf("not verified: %s\n", comparison.message);
     else
-        printf("verified with ONNX Runtime %s on %d inputs: largest difference %.2e, relative %.2e, of outputs up to "
-               "%.3g\n",
-               comparison.runtime, comparison.cases, comparison.most_absolute, comparison.most_relative,
-               comparison.largest);
+        printf("verified: ONNX Runtime %s gives the same on %d inputs, to %.1e of the largest output (%.3g)\n",
+               comparison.runtime, comparison.cases,
+               comparison.largest > 0 ? comparison.most_absolute / comparison.largest : 0, comparison.largest);
     return TARN_OK;
 }
 

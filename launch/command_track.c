@@ -27,7 +27,8 @@ static const struct action {
      "its folder in a store or spool"},
     {"ui", tarn_track_ui, 0, 1, "[STORE]", "|", "what to run to look at the runs in MLflow's pages"},
     {"push", tarn_track_push, 1, 1, "DIR", "|--store|--experiment|--name|--tensorboard|--wandb|--wait|",
-     "publishes what was recorded and not yet published: DIR is the spool of a run, or a directory of them. What is "
+     "publishes what was recorded and not yet published: DIR is the spool of a run, a directory of them, or of "
+     "checkpoints. What is "
      "there already is not sent again"},
     {"alias", tarn_track_alias, 3, 3, "NAME ALIAS VERSION", "|--store|",
      "lets an alias (champion) of a registered model point at a version"},

@@ -225,7 +225,7 @@ static tarn_status train(tarn_context *context, tarn_run *run, const arguments *
     fflush(stdout);
     tarn_tracker *tracker = tarn_trainer_tracker(trainer);
     if (tracker && tarn_rank(context) == 0) log_parameters(context, tracker, run->config);
-    if (speaks) tarn_progress_start(&display, begun, tarn_module_is_gpt(run->model), arguments->quiet);
+    if (speaks) tarn_progress_start(&display, tracker, begun, tarn_module_is_gpt(run->model), arguments->quiet);
     while (tarn_trainer_next(trainer)) {
         tarn_trainer_run_shards(trainer);
         tarn_optim_step(trainer);

@@ -45,6 +45,44 @@ static const char *ended_as(const char *spools, const char *run_id)
     return ended;
 }
 
+/* Says what came of it, or fails with the reason: an alias that has not moved must not look like one that has. */
+static tarn_status tell(tarn_context *context, tarn_tracker *tracker, const tarn_track_model *model)
+{
+    tarn_track_published published;
+    const char *run = tarn_track_run_id(tracker), *spool = tarn_track_spool(tracker), *name = model->register_as;
+    char wanted[600] = "";
+    if (name)
+        snprintf(wanted, sizeof wanted, ", a version of %.250s%s%.250s", name, model->alias ? " with the alias " : "",
+                 model->alias ? model->alias : "");
+    tarn_track_await_model(tracker, model, &published);
+    const char *why = *published.problem ? published.problem : "the store says no more";
+    if (published.nowhere && name)
+        return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE,
+                         "model %s of run %s is in the spool %s only: the run has no store (track.store) that could "
+                         "hold%s",
+                         model->name, run, spool, wanted + 1);
+    if (published.handed)
+        printf("model %s of run %s%s: handed to the process that writes %s, and publishes it\n", model->name, run,
+               wanted, spool);
+    else if (published.behind && name)
+        return tarn_fail(context, TARN_ERROR_IO, TARN_HERE,
+                         "model %s of run %s is in the spool, but not yet%s: %s; when the store takes it: tarn track "
+                         "push %s",
+                         model->name, run, wanted + 1, why, spool);
+    else if (published.behind)
+        printf("model %s of run %s is in the spool, and not yet in the store: %s; tarn track push %s\n", model->name,
+               run, why, spool);
+    else if (name && !*published.version)
+        return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "model %s of run %s did not become%s: %s",
+                         model->name, run, wanted + 1, why);
+    else if (name)
+        printf("logged as model %s of run %s: version %s of %s%s%s\n", model->name, run, published.version, name,
+               model->alias ? ", which is now " : "", model->alias ? model->alias : "");
+    else
+        printf("logged as model %s of run %s\n", model->name, run);
+    return TARN_OK;
+}
+
 static tarn_status log_model(tarn_context *context, const tarn_export_source *source, tarn_tracker *tracker,
                              const tarn_onnx_options *options, const tarn_export_log_options *log, const char *name)
 {
@@ -52,22 +90,22 @@ static tarn_status log_model(tarn_context *context, const tarn_export_source *so
     if (snprintf(folder, sizeof folder, "%s/model-%ld", tarn_track_spool(tracker), (long)getpid()) >=
         (int)sizeof folder)
         return tarn_fail(context, TARN_ERROR_ARGUMENT, TARN_HERE, "the path of the spool is too long");
+    tarn_track_model model = {.name = name,
+                              .folder = folder,
+                              .register_as = log->register_as,
+                              .alias = log->alias,
+                              .step = source->origin.step,
+                              .model_type = tarn_config_string(source->config, "model.kind"),
+                              .again = log->register_as != NULL};
     tarn_status status = tarn_onnx_package(context, source->model, folder, options, NULL);
-    if (!status)
-        status = tarn_log_model(tracker,
-                                &(tarn_track_model){.name = name,
-                                                    .folder = folder,
-                                                    .register_as = log->register_as,
-                                                    .alias = log->alias,
-                                                    .step = source->origin.step,
-                                                    .model_type = tarn_config_string(source->config, "model.kind")});
+    if (!status) status = tarn_log_model(tracker, &model);
     tarn_folder_remove(folder); /* its files are open, which is enough for the tracker */
     if (status && !tarn_get_error(context)) {
         char refusal[1024];
         tarn_track_refusal(tracker, refusal, sizeof refusal);
         tarn_fail(context, status, TARN_HERE, "%s", refusal);
     }
-    return status;
+    return status ? status : tell(context, tracker, &model);
 }
 
 tarn_status tarn_export_log(tarn_context *context, const tarn_export_source *source, const tarn_onnx_options *options,
@@ -91,12 +129,7 @@ tarn_status tarn_export_log(tarn_context *context, const tarn_export_source *sou
     tarn_tracker *tracker;
     tarn_status status = tarn_track_open_strict(&tracker, context, &run.track);
     if (status) return status;
-    if (tarn_rank(context) == 0) {
-        status = log_model(context, source, tracker, options, log, name);
-        if (!status)
-            printf("logged as model %s of run %s%s%s\n", name, run.track.run_id,
-                   log->register_as ? ", a version of " : "", log->register_as ? log->register_as : "");
-    }
+    if (tarn_rank(context) == 0) status = log_model(context, source, tracker, options, log, name);
     tarn_status closed = tarn_track_close(tracker, ended);
     return status ? status : closed;
 }

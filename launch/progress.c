@@ -1,6 +1,7 @@
 /* progress.c - see progress.h. */
 #include "launch/progress.h"
 #include "runtime/base/context.h"
+#include "track/tracker.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -24,14 +25,25 @@ static bool is_terminal(void)
     return !strncmp(target, "/dev/pts/", 9) || !strncmp(target, "/dev/tty", 8);
 }
 
-void tarn_progress_start(tarn_progress_display *display, int64_t first_step, bool tokens, bool quiet)
+static void show_news(tarn_progress_display *display)
+{
+    char line[TARN_SINK_PROBLEM];
+    while (!display->quiet && tarn_track_news(display->tracker, line))
+        printf("%s%s\n", display->terminal ? "\r\033[K" : "", line);
+}
+
+void tarn_progress_start(tarn_progress_display *display, tarn_tracker *tracker, int64_t first_step, bool tokens,
+                         bool quiet)
 {
     *display = (tarn_progress_display){.terminal = is_terminal(),
                                        .quiet = quiet,
                                        .tokens = tokens,
                                        .started = tarn_seconds(),
                                        .first_step = first_step,
-                                       .saved = first_step ? first_step : -1};
+                                       .saved = first_step ? first_step : -1,
+                                       .tracker = tracker};
+    show_news(display);
+    fflush(stdout);
 }
 
 static void format_duration(double seconds, char out[32])
@@ -66,6 +78,7 @@ tarn_status tarn_progress_show(void *user, const tarn_progress *progress)
 {
     tarn_progress_display *display = user;
     if (display->quiet) return TARN_OK;
+    show_news(display);
     tarn_progress_saved(display, progress);
     double now = tarn_seconds();
     bool evaluated = isfinite(progress->validation_loss), end = progress->step == progress->steps;
@@ -93,5 +106,6 @@ tarn_status tarn_progress_show(void *user, const tarn_progress *progress)
 void tarn_progress_end(tarn_progress_display *display)
 {
     if (display->terminal && !display->quiet) printf("\r\033[K");
+    show_news(display);
     fflush(stdout);
 }

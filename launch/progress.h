@@ -2,6 +2,7 @@
 #ifndef TARN_LAUNCH_PROGRESS_H
 #define TARN_LAUNCH_PROGRESS_H
 
+#include <tarn/track.h>
 #include <tarn/train.h>
 
 typedef struct tarn_progress_display {
@@ -10,9 +11,12 @@ typedef struct tarn_progress_display {
     double started, last; /* seconds, monotonic */
     int64_t first_step;
     int64_t saved; /* the newest durable checkpoint that was shown; -1: none */
+    tarn_tracker *tracker;
 } tarn_progress_display;
 
-void tarn_progress_start(tarn_progress_display *display, int64_t first_step, bool tokens, bool quiet);
+/* tracker: says where the run is recorded, when it knows; may be NULL. */
+void tarn_progress_start(tarn_progress_display *display, tarn_tracker *tracker, int64_t first_step, bool tokens,
+                         bool quiet);
 /* A tarn_progress_function; user is the display. */
 tarn_status tarn_progress_show(void *user, const tarn_progress *progress);
 /* "saved step N", once for each checkpoint that is durable; tarn_progress_show does it too. */

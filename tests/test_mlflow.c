@@ -364,6 +364,78 @@ Test(mlflow, a_named_run_is_gone_on_with)
     free(other);
 }
 
+/* One that the server lacks is begun anew, and that is told once, with where to see it. */
+Test(mlflow, a_named_run_that_is_not_there_begins_anew_and_is_told)
+{
+    static const char wanted[] = "00000000000000000000000000000042";
+    tarn_sink *sink = NULL;
+    tarn_sink_report report;
+    char notice[TARN_SINK_PROBLEM], problem[TARN_SINK_PROBLEM];
+    cr_assert_eq(
+        tarn_mlflow_sink_open(&sink, &(tarn_track_options){.store = server.address, .run_id = wanted},
+                              &(tarn_sink_run){.run_id = wanted, .experiment = "X", .state = state, .named = true},
+                              notice, problem),
+        TARN_OK);
+    cr_expect(strstr(sink->where, server.address) && strstr(sink->where, wanted), "%s", sink->where);
+    events->count = 0;
+    tarn_test_event(events, TARN_TRACK_BEGIN, NULL, "{}");
+    sink->write(sink, events->at, 1, &report);
+    cr_expect(report.taken == 1 && !report.lost);
+    cr_expect(strstr(report.problem, "does not hold run 00000000000000000000000000000042: its record begins anew"),
+              "%s", report.problem);
+    cJSON *all = dump();
+    char *url = tarn_test_format("%s/#/experiments/%s/runs/%s", server.address,
+                                 tarn_test_text(get(the_run(all), "info"), "experiment_id"), the_run(all)->string);
+    cr_expect(strstr(report.information, url), "%s in %s", url, report.information);
+    sink->write(sink, events->at, 1, &report);
+    cr_expect(!*report.problem && !*report.information, "told once");
+    sink->destroy(sink);
+    cJSON_Delete(all);
+    free(url);
+}
+
+/* A model that is there is asked for again: another alias, another name, no second version, no second upload; what is
+ * done is not done again. */
+Test(mlflow, a_model_that_is_there_gets_another_alias_and_another_name)
+{
+    static const char *const texts[] = {
+        "{\"model_id\":\"m-00000000000000000000000000000001\",\"register\":\"Words\",\"alias\":\"champion\",\"step\":"
+        "3}",
+        "{\"model_id\":\"m-00000000000000000000000000000002\",\"register\":\"Words\",\"alias\":\"champion\",\"step\":"
+        "4}",
+        "{\"model_id\":\"m-00000000000000000000000000000001\",\"register\":\"Words\",\"alias\":\"champion\",\"step\":"
+        "3}",
+        "{\"model_id\":\"m-00000000000000000000000000000001\",\"register\":\"Others\",\"alias\":\"best\",\"step\":3}"};
+    char *files = tarn_test_format("%s/again", folder), *mlmodel = tarn_test_format("%s/MLmodel", files);
+    char version[TARN_MLFLOW_VERSION], problem[TARN_SINK_PROBLEM];
+    mkdir(files, 0777);
+    tarn_test_write(mlmodel, "run_id: local\n", 14);
+    events->count = 0;
+    tarn_test_event(events, TARN_TRACK_BEGIN, NULL, "{}");
+    for (int i = 0; i < 4; i++) tarn_test_event(events, TARN_TRACK_MODEL, "net", texts[i])->file = files;
+    for (int again = 0; again < 2; again++) {
+        tarn_sink *sink = tarn_test_sink(server.address, state, NULL);
+        deliver(sink);
+        sink->destroy(sink);
+        cJSON *all = dump();
+        cr_expect_eq(cJSON_GetArraySize(get(all, "models")), 2);
+        cr_expect_eq(cJSON_GetArraySize(get(get(all, "registered"), "Words")), 2);
+        cr_expect_eq(cJSON_GetArraySize(get(get(all, "registered"), "Others")), 1);
+        cr_expect_str_eq(tarn_test_text(get(all, "aliases"), "Words@champion"), again ? "2" : "1");
+        cr_expect_str_eq(tarn_test_text(get(all, "aliases"), "Others@best"), "1");
+        cJSON_Delete(all);
+        /* Moved by someone else: the events that come again leave it. */
+        cr_assert_eq(tarn_mlflow_set_alias(server.address, "Words", "champion", "2", problem), TARN_OK);
+    }
+    cr_expect(tarn_mlflow_noted_version(state, "m-00000000000000000000000000000001", "Others", "best", version) &&
+              !strcmp(version, "1"));
+    cr_expect(tarn_mlflow_noted_version(state, "m-00000000000000000000000000000002", "Words", NULL, version) &&
+              !strcmp(version, "2"));
+    cr_expect_not(tarn_mlflow_noted_version(state, "m-00000000000000000000000000000002", "Others", NULL, version));
+    free(files);
+    free(mlmodel);
+}
+
 Test(mlflow, another_process_makes_the_experiment_first)
 {
     tarn_test_server_mode(&server, "race");

@@ -426,7 +426,7 @@ Test(onnx, tarn_export_writes_the_newest_checkpoint_and_verifies_it)
     cr_expect(one == two && !memcmp(alone, together, one), "the number of ranks changes the file");
     if (find_onnxruntime()) {
         char *environment = tarn_test_format("TARN_ONNXRUNTIME=%s", getenv("TARN_ONNXRUNTIME"));
-        expect_output(0, environment, 0, "export ckpt --onnx model.onnx --verify=must", "verified with ONNX Runtime");
+        expect_output(0, environment, 0, "export ckpt --onnx model.onnx --verify=must", "verified: ONNX Runtime");
         free(environment);
     }
     expect_output(0, "TARN_ONNXRUNTIME=none.so", 0, "export ckpt --onnx model.onnx --verify", "not verified");
@@ -464,9 +464,25 @@ Test(onnx, tarn_export_logs_and_registers_a_model_that_mlflow_loads_by_its_alias
     cr_assert(tarn_test_write(yaml, run, strlen(run)) && tarn_test_write(of_images, images, sizeof images) &&
               tarn_test_write(of_labels, labels, sizeof labels));
     free(run_tarn(0, "", 0, "train run.yaml"));
-    expect_output(0, "", 0, "export ckpt --log --register digits --alias champion", "a version of digits");
+    expect_output(0, "", 0, "export ckpt --log --register digits --alias champion",
+                  "version 1 of digits, which is now champion");
+    /* The step is in the record already: another alias moves, another name gets a version, none is made twice. */
+    expect_output(0, "", 0, "export ckpt --log --register digits --alias best",
+                  "version 1 of digits, which is now best");
+    expect_output(0, "", 0, "export ckpt --log --register digits", "version 1 of digits\n");
+    expect_output(0, "", 0, "export ckpt/ckpt-000000000002.h5 --log --register digits --alias best",
+                  "version 2 of digits");
+    expect_output(0, "", 0, "export ckpt --log --register digits --alias best", "version 1 of digits");
+    expect_output(2, "", 0, "export ckpt --log --register a/b", "must not have any of");
+    expect_output(2, "", 0, "export ckpt --log --register digits --alias v1", "MLflow keeps v");
     expect_output(0, "", 2, "export ckpt --log", "logged as model t of run");
     expect_output(2, "", 0, "export ckpt --log --alias champion", "--register NAME");
+    /* A server that is not there. */
+    free(run_tarn(0, "", 0,
+                  "train run.yaml track.store=http://127.0.0.1:9 track.flush_timeout=0.5 checkpoint.dir=waiting"));
+    expect_output(1, "", 0, "export waiting --log --register digits --alias champion",
+                  "but not yet a version of digits with the alias champion: ");
+    expect_output(0, "", 0, "export waiting --log", "is in the spool, and not yet in the store: ");
     char *alias = in_folder("mlruns/models/digits/aliases/champion"), *version = tarn_test_read(alias, NULL);
     cr_expect(version && atoi(version) == 1, "alias: %s", version ? version : "none");
     char *status = NULL;

@@ -377,6 +377,22 @@ Test(spool, the_end_quotes_no_failure_that_is_over)
     cr_assert(behind && !strstr(behind, "it takes nothing"), "%s", heard);
 }
 
+/* A run that was named by its id may be there under a name of its own: only one that was given replaces it. */
+Test(spool, a_run_that_is_named_keeps_its_name)
+{
+    use_taker();
+    tarn_track_close(open_with(&(tarn_track_options){.run_id = "0123456789abcdef0123456789abcdef"}), "FINISHED");
+    cr_expect_eq(taken_of(TARN_TRACK_BEGIN, NULL), 1);
+    cr_expect_eq(taken_of(TARN_TRACK_TAG, "mlflow.runName"), 0);
+    forget_taken();
+    tarn_track_close(open_with(&(tarn_track_options){.run_id = "0123456789abcdef0123456789abcdee", .name = "given"}),
+                     "FINISHED");
+    cr_expect_eq(taken_of(TARN_TRACK_TAG, "mlflow.runName"), 1);
+    forget_taken();
+    tarn_track_close(open_with(&(tarn_track_options){0}), "FINISHED");
+    cr_expect_eq(taken_of(TARN_TRACK_TAG, "mlflow.runName"), 1);
+}
+
 /* ---- thinning --------------------------------------------------------------------------------------------------- */
 
 Test(spool, beyond_its_limit_metrics_are_thinned_and_nothing_else)

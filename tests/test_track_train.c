@@ -1,6 +1,7 @@
 /* test_track_train.c - what `tarn train` records, and `tarn track`: through the program, on one rank and on two, over a
  * kill; and, with TARN_TEST_PYTHON, as the real MLflow reads it. */
 #include "tests/run_support.h"
+#include "tests/server_support.h"
 #include "track/environment.h"
 #include "train/system_metrics.h"
 #include "train/trainer.h"
@@ -418,7 +419,7 @@ Test(track_train, commands)
                  {"track ls --jason", "there is no option --jason; did you mean --json?"},
                  {"track push --store", "--store needs a value"},
                  {"track push x --wait soon", "--wait soon: expected seconds"},
-                 {"track push checkpoints", "is no spool and holds none"},
+                 {"track push mlruns", "is no spool and holds none"},
                  {"track show recordad", "recordad"},
                  {"track ls nowhere", "there is no file store \"nowhere\""},
                  {"track ui sqlite:///x.db", "sqlite"},
@@ -438,15 +439,36 @@ Test(track_train, commands)
 Test(track_train, a_spool_is_pushed_to_another_store)
 {
     char *output;
-    expect_tarn("", 0, "train run.yaml --quiet train.steps=12 track.spool=spools", 0, NULL);
+    expect_tarn("", 0, "train run.yaml train.steps=12 track.spool=spools", 0, &output);
+    cr_expect(strstr(output, "recording to ") && strstr(output, "/mlruns (run "), "%s", output);
+    free(output);
     expect_tarn("", 0, "track ls spools", 0, &output);
     cr_expect(strstr(output, "recorded") && strstr(output, "      12  "), "%s", output);
     free(output);
+    tarn_test_pause(1.5); /* a push is later than the run */
     expect_tarn("", 0, "track push spools --store later", 0, &output);
     cr_expect(strstr(output, ": published, "), "%s", output);
     free(output);
+    /* Nothing of the record says when it was pushed. The first line is the place. */
+    expect_shell("for store in mlruns later; do grep -v ^artifact_uri $store/0/*/meta.yaml | sort "
+                 ">$store.meta; done; diff mlruns.meta later.meta && echo same",
+                 "same");
     expect_tarn("", 0, "track push spools --store later", 0, &output);
     cr_expect(strstr(output, "everything was published already"), "%s", output);
+    free(output);
+    /* A directory of checkpoints has its spool inside. */
+    expect_shell("mkdir -p checkpoints && cp -r spools checkpoints/spool && echo made", "made");
+    expect_tarn("", 0, "track push checkpoints --store third", 0, &output);
+    cr_expect(strstr(output, ": published, "), "%s", output);
+    free(output);
+    expect_tarn("", 0, "track push mlruns --store third", 2, &output);
+    cr_expect(strstr(output, "is no spool and holds none: "), "%s", output);
+    free(output);
+    expect_tarn("", 0, "track push nowhere --store third", 2, &output);
+    cr_expect(strstr(output, "nowhere: No such file"), "%s", output);
+    free(output);
+    expect_tarn("", 0, "track ui nowhere", 2, &output);
+    cr_expect(strstr(output, "there is no file store \"nowhere\": `tarn train` makes it"), "%s", output);
     free(output);
     expect_shell("a=$(echo mlruns/0/*/metrics) && b=$(echo later/0/*/metrics) && diff -r $a $b && diff -r $a/../params "
                  "$b/../params && diff -r $a/../artifacts $b/../artifacts && echo same",

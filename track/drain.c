@@ -119,7 +119,7 @@ static void say(tarn_drain *drain, const char *format, const char *problem)
 {
     char line[TARN_SINK_PROBLEM + 256];
     snprintf(line, sizeof line, format, drain->sink->name, problem);
-    drain->tell(drain->user, line);
+    drain->tell(drain->user, TARN_LOG_WARN, line);
 }
 
 /* Enters a sink's answer; `number`: of the last event it has now. */
@@ -142,6 +142,7 @@ static void note(tarn_drain *drain, const tarn_sink_report *report, int64_t numb
     if (began || (works && whole)) drain->state.told_failing = began;
     pthread_cond_broadcast(&drain->moved);
     pthread_mutex_unlock(&drain->lock);
+    if (*report->information) drain->tell(drain->user, TARN_LOG_INFO, report->information);
     if (refused)
         say(drain, "%s refused a part of the record: %s; training goes on, what was refused is counted",
             report->problem);

@@ -8,7 +8,7 @@
 typedef struct tarn_drain tarn_drain;
 
 /* Receives a line for the log, from the drain's thread. */
-typedef void tarn_drain_tell(void *user, const char *line);
+typedef void tarn_drain_tell(void *user, tarn_log_level level, const char *line);
 
 typedef struct tarn_drain_state {
     int64_t acknowledged; /* number of the last event the sink has taken */

@@ -224,6 +224,15 @@ tarn_status tarn_enter_histogram(tarn_tracker *tracker, const char *name, char *
     return status;
 }
 
+/* Whether a model's JSON asks for it though the record holds the model. */
+static bool is_again(const char *text)
+{
+    cJSON *json = cJSON_Parse(text);
+    bool again = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "again"));
+    cJSON_Delete(json);
+    return again;
+}
+
 /* Takes text, files and stored over. Lock held. */
 tarn_status tarn_enter_model(tarn_tracker *tracker, const char *name, char *text, tarn_queued_files *files,
                              char *stored, int64_t step, int64_t time_ms, char problem[TARN_SINK_PROBLEM])
@@ -239,8 +248,8 @@ tarn_status tarn_enter_model(tarn_tracker *tracker, const char *name, char *text
                                .stored = stored,
                                .step = step,
                                .time_ms = time_ms};
-    if (answer == TARN_RECORD_NEW) {
-        if (!tarn_tracker_push(tracker, &event)) tarn_record_forget(key, step);
+    if (answer == TARN_RECORD_NEW || (answer == TARN_RECORD_SAME && key && is_again(text))) {
+        if (!tarn_tracker_push(tracker, &event) && answer == TARN_RECORD_NEW) tarn_record_forget(key, step);
         return TARN_OK;
     }
     tarn_queued_event_free(&event);

@@ -19,7 +19,7 @@ tarn_status tarn_enter_value(tarn_tracker *tracker, tarn_track_kind kind, const 
 /* Takes the text over. */
 tarn_status tarn_enter_histogram(tarn_tracker *tracker, const char *name, char *text, int64_t step, int64_t time_ms,
                                  char problem[TARN_SINK_PROBLEM]);
-/* Takes text, files and stored over. */
+/* Takes text, files and stored over. A text with "again": true is queued, too, where the record holds the model. */
 tarn_status tarn_enter_model(tarn_tracker *tracker, const char *name, char *text, tarn_queued_files *files,
                              char *stored, int64_t step, int64_t time_ms, char problem[TARN_SINK_PROBLEM]);
 /* A point that is no finite number: a tag. */

@@ -15,7 +15,8 @@ typedef enum tarn_track_kind {
     TARN_TRACK_INPUT, /* a dataset: key is its name, text JSON {digest, source, source_type, context, schema, profile}
                        */
     TARN_TRACK_MODEL, /* a model: key is its name, file a folder with MLmodel in it, text JSON {model_id, register,
-                         step, model_type, params, alias} */
+                         step, model_type, params, alias, again}; events of one model_id are one model: a later one asks
+                         for another version or alias of it */
     TARN_TRACK_HISTOGRAM, /* key, step, text JSON {min, max, count, sum, sum_squares, limits:[], counts:[]} */
     TARN_TRACK_KINDS
 } tarn_track_kind;

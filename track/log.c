@@ -8,6 +8,7 @@
 #include "track/environment.h"
 #include "track/file_store/catalog.h"
 #include "runtime/base/context.h"
+#include "runtime/base/sha256.h"
 #include "runtime/config/document.h"
 #include "runtime/config/number.h"
 
@@ -274,14 +275,32 @@ static int add_model_file(void *user, const char *name)
     return add_file(model->files, name, path, model->may_open && model->files->count < OPEN_FILES / 2);
 }
 
-static char *model_text(const tarn_track_model *model)
+/* The id of a model is made of run, name and step: whoever logs it again, in another process too, means the same. */
+bool tarn_track_model_id(const tarn_tracker *tracker, const char *name, int64_t of_step, char id[TARN_MODEL_ID])
 {
-    char id[40] = "m-";
-    if (tarn_environment_new_id(id + 2)) return NULL;
+    uint8_t digest[TARN_SHA256_BYTES];
+    char hex[65], step[32];
+    tarn_sha256 *sha = tarn_sha256_create();
+    if (!sha) return false;
+    int length = snprintf(step, sizeof step, "%lld", (long long)of_step);
+    tarn_sha256_update(sha, tracker->run_id, sizeof tracker->run_id);
+    tarn_sha256_update(sha, name, strlen(name) + 1);
+    tarn_sha256_update(sha, step, (size_t)length);
+    if (!tarn_sha256_finish(sha, digest)) return false;
+    tarn_sha256_hex(digest, hex);
+    snprintf(id, TARN_MODEL_ID, "m-%.32s", hex);
+    return true;
+}
+
+static char *model_text(const tarn_tracker *tracker, const tarn_track_model *model)
+{
+    char id[TARN_MODEL_ID];
+    if (!tarn_track_model_id(tracker, model->name, model->step, id)) return NULL;
     cJSON *json = cJSON_CreateObject();
     bool made = json && add_text(json, "model_id", id) && add_text(json, "register", model->register_as) &&
                 add_text(json, "alias", model->alias) && cJSON_AddNumberToObject(json, "step", (double)model->step) &&
-                add_text(json, "model_type", model->model_type ? model->model_type : "");
+                add_text(json, "model_type", model->model_type ? model->model_type : "") &&
+                (!model->again || cJSON_AddTrueToObject(json, "again"));
     char *text = made ? cJSON_PrintUnformatted(json) : NULL;
     cJSON_Delete(json);
     return text;
@@ -317,7 +336,7 @@ tarn_status tarn_log_model(tarn_tracker *tracker, const tarn_track_model *model)
         tarn_queued_files_free(found.files);
         return status;
     }
-    char *text = model_text(model), problem[TARN_SINK_PROBLEM] = "out of memory for a model";
+    char *text = model_text(tracker, model), problem[TARN_SINK_PROBLEM] = "out of memory for a model";
     tarn_status status = TARN_ERROR_MEMORY;
     if (!text) tarn_queued_files_free(found.files);
     pthread_mutex_lock(&tracker->lock);

@@ -71,7 +71,7 @@ tarn_status tarn_tracker_recall_spool(tarn_tracker *tracker, bool *events, char 
 }
 
 /* Opens one kind of sink and starts its drain. */
-static tarn_status open_sink(tarn_tracker *tracker, const tarn_sink_row *row, bool resumed,
+static tarn_status open_sink(tarn_tracker *tracker, const tarn_sink_row *row, bool resumed, bool named,
                              char notice[TARN_SINK_PROBLEM], char problem[TARN_SINK_PROBLEM])
 {
     tarn_path state;
@@ -86,7 +86,8 @@ static tarn_status open_sink(tarn_tracker *tracker, const tarn_sink_row *row, bo
                          .experiment = tracker->to.options.experiment,
                          .name = tracker->to.options.name,
                          .state = state,
-                         .resumed = resumed};
+                         .resumed = resumed,
+                         .named = named};
     tarn_status status = row->open(&sink, &tracker->to.options, &run, notice, problem);
     if (!sink) rmdir(state); /* a sink of another kind has that destination */
     if (status || !sink) return status;
@@ -94,6 +95,10 @@ static tarn_status open_sink(tarn_tracker *tracker, const tarn_sink_row *row, bo
         sink->destroy(sink);
         snprintf(problem, TARN_SINK_PROBLEM, "cannot write in the spool %.300s: %s", tracker->folder, strerror(errno));
         return TARN_ERROR_IO;
+    }
+    if (*sink->where && tracker->context) {
+        tarn_log(tracker->context, TARN_LOG_INFO, "tracking: %s", sink->where);
+        tarn_tracker_add_news(tracker, sink->where);
     }
     tarn_drain *drain = tarn_drain_start(sink, tracker->folder, state, row->on_this_host, tarn_tracker_tell, tracker);
     if (!drain) {
@@ -114,11 +119,12 @@ void tarn_tracker_go_on_without(tarn_tracker *tracker, const char *name, const c
 tarn_status tarn_tracker_open_sinks(tarn_tracker *tracker, bool resumed, bool tells, char problem[TARN_SINK_PROBLEM])
 {
     tarn_status status = TARN_OK;
+    bool named = tells && !resumed && *tracker->to.run_id;
     for (int i = 0; i < tarn_sink_row_count && !status; i++) {
         char notice[TARN_SINK_PROBLEM] = "";
         *problem = '\0';
         const tarn_sink_row *row = &tarn_sink_rows[i];
-        status = open_sink(tracker, row, resumed, notice, problem);
+        status = open_sink(tracker, row, resumed, named, notice, problem);
         if (status && status != TARN_ERROR_MEMORY && tracker->forgiving && row->push) {
             tarn_tracker_go_on_without(tracker, tarn_sink_is_store(row) ? "the tracking store" : row->name, row->push,
                                        problem);

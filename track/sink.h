@@ -28,6 +28,7 @@ typedef struct tarn_sink_run {
     const char *state; /* an existing folder of this sink and run, for small files of its own (as: the run's id at the
                           server); it lives as long as the spool */
     bool resumed;      /* the spool has events of an earlier process */
+    bool named;        /* the id is that of a run which is to be there: one that is not is worth a word */
 } tarn_sink_run;
 
 /* What became of the events of one call. */
@@ -35,8 +36,9 @@ typedef struct tarn_sink_report {
     int64_t taken;      /* events [0, taken) are done: recorded, or refused for good; the rest is offered again */
     int64_t lost;       /* of those, refused for good */
     double retry_after; /* seconds the destination asked for; 0: the drain's own back-off */
-    char problem[TARN_SINK_PROBLEM]; /* first reason of a loss or of the wait, with the remedy; without either of
-                                        them something to be told, once; "" */
+    char problem[TARN_SINK_PROBLEM];     /* first reason of a loss or of the wait, with the remedy; without either of
+                                            them something to be told, once; "" */
+    char information[TARN_SINK_PROBLEM]; /* told once, and no trouble: where the run is to be seen; "" */
 } tarn_sink_report;
 
 /* What tracking says of itself, for sinks that show it. */
@@ -55,8 +57,9 @@ typedef struct tarn_track_statistics {
 
 typedef struct tarn_sink tarn_sink;
 struct tarn_sink {
-    const char *name; /* [a-z-]+: in messages, and the name of its folder in the spool */
-    int64_t most;     /* events at most in one call; 0: any number */
+    const char *name;              /* [a-z-]+: in messages, and the name of its folder in the spool */
+    int64_t most;                  /* events at most in one call; 0: any number */
+    char where[TARN_SINK_PROBLEM]; /* told when it is opened: "recording to mlruns (run 3f2a...)"; "": nothing */
     /* Takes events. Blocks at most some seconds, unless cancelled. */
     void (*write)(tarn_sink *sink, const tarn_track_event *events, int64_t count, tarn_sink_report *report);
     /* May be NULL. From any thread: a write under way and all later ones return soon. */

@@ -33,6 +33,16 @@
 /* ---- lines for the log
  * ------------------------------------------------------------------------------------------------ */
 
+/* Takes the line over. Lock held. */
+static void leave_line(tarn_tracker *tracker, tarn_log_level level, char *line)
+{
+    if (line && tracker->line_count < TARN_TRACKER_LINES) {
+        tracker->levels[tracker->line_count] = level;
+        tracker->lines[tracker->line_count++] = line;
+    } else
+        free(line); /* the counts at the end tell of it */
+}
+
 void tarn_tracker_tell_locked(tarn_tracker *tracker, const char *format, ...)
 {
     char *line = NULL;
@@ -40,32 +50,51 @@ void tarn_tracker_tell_locked(tarn_tracker *tracker, const char *format, ...)
     va_start(arguments, format);
     int length = vasprintf(&line, format, arguments);
     va_end(arguments);
-    if (length < 0) return;
-    if (tracker->line_count < TARN_TRACKER_LINES)
-        tracker->lines[tracker->line_count++] = line;
-    else
-        free(line); /* the counts at the end tell of it */
+    leave_line(tracker, TARN_LOG_WARN, length < 0 ? NULL : line);
 }
 
-void tarn_tracker_tell(void *user, const char *line)
+void tarn_tracker_tell(void *user, tarn_log_level level, const char *line)
 {
     tarn_tracker *tracker = user;
     pthread_mutex_lock(&tracker->lock);
-    tarn_tracker_tell_locked(tracker, "%s", line);
+    leave_line(tracker, level, strdup(line));
+    if (level == TARN_LOG_INFO) tarn_tracker_add_news(tracker, line);
     pthread_mutex_unlock(&tracker->lock);
 }
 
 void tarn_tracker_unlock(tarn_tracker *tracker)
 {
     char *lines[TARN_TRACKER_LINES];
+    tarn_log_level levels[TARN_TRACKER_LINES];
     int count = tracker->line_count;
     if (count) memcpy(lines, tracker->lines, sizeof lines);
+    if (count) memcpy(levels, tracker->levels, sizeof levels);
     tracker->line_count = 0;
     pthread_mutex_unlock(&tracker->lock);
     for (int i = 0; i < count; i++) {
-        tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %s", lines[i]);
+        tarn_log(tracker->context, levels[i], "tracking: %s", lines[i]);
         free(lines[i]);
     }
+}
+
+void tarn_tracker_add_news(tarn_tracker *tracker, const char *line)
+{
+    if (tracker->news_count == TARN_TRACKER_NEWS) return;
+    snprintf(tracker->news[tracker->news_count++], TARN_SINK_PROBLEM, "%s", line);
+}
+
+bool tarn_track_news(tarn_tracker *tracker, char line[TARN_SINK_PROBLEM])
+{
+    if (!tracker) return false;
+    pthread_mutex_lock(&tracker->lock);
+    bool any = tracker->news_count > 0;
+    if (any) {
+        memcpy(line, tracker->news[0], TARN_SINK_PROBLEM);
+        tracker->news_count--;
+        memmove(tracker->news[0], tracker->news[1], (size_t)tracker->news_count * TARN_SINK_PROBLEM);
+    }
+    pthread_mutex_unlock(&tracker->lock);
+    return any;
 }
 
 /* ---- opening
@@ -148,7 +177,8 @@ static char *begin_text(const tarn_tracker *tracker, int64_t resumed_step)
     return text;
 }
 
-static tarn_status log_begin(tarn_tracker *tracker, bool resumed, int64_t resumed_step)
+/* named: the run may be there under a name of its own, which only one that was given replaces. */
+static tarn_status log_begin(tarn_tracker *tracker, bool resumed, bool named, int64_t resumed_step)
 {
     tarn_queued_event begin = {.kind = TARN_TRACK_BEGIN, .text = begin_text(tracker, resumed_step)};
     if (!begin.text)
@@ -160,7 +190,7 @@ static tarn_status log_begin(tarn_tracker *tracker, bool resumed, int64_t resume
     char text[4096], made[64];
     const char *name = tracker->to.options.name;
     snprintf(made, sizeof made, "tarn-%.8s", tracker->run_id);
-    if (name || !resumed) tarn_log_tag(tracker, "mlflow.runName", name ? name : made);
+    if (name || !(resumed || named)) tarn_log_tag(tracker, "mlflow.runName", name ? name : made);
     if (resumed) return TARN_OK;
     tarn_environment_user(text, sizeof text);
     tarn_log_tag(tracker, "mlflow.user", text);
@@ -204,7 +234,7 @@ static tarn_status open_holder(tarn_tracker *tracker, bool planned, int64_t resu
                  tracker->to.wrong_run_id, tracker->run_id);
     status = tarn_tracker_open_sinks(tracker, events, events || !planned, problem);
     if (status) return tarn_fail(tracker->context, status, TARN_HERE, "%s", problem);
-    return log_begin(tracker, events || found, resumed_step);
+    return log_begin(tracker, events || found, !planned && tracker->to.run_id[0], resumed_step);
 }
 
 /* The file that shows other ranks whether they see the spool of rank 0. */

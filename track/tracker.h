@@ -2,6 +2,8 @@
 #ifndef TARN_TRACK_TRACKER_H
 #define TARN_TRACK_TRACKER_H
 
+#include "track/sink.h"
+
 #include <tarn/track.h>
 
 /* Numbers what this rank has logged so far; tarn_track_settle(tracker, mark) waits until all of that is in the spool,
@@ -21,6 +23,9 @@ tarn_status tarn_track_open_run(tarn_tracker **tracker, tarn_context *context, c
 tarn_status tarn_track_open_strict(tarn_tracker **tracker, tarn_context *context, const tarn_track_options *options);
 /* Waits until every destination has what this process has logged so far, at most `seconds`: whether all have. */
 bool tarn_track_flush(tarn_tracker *tracker, double seconds);
+/* The next line about where the run is to be seen ("recording to mlruns (run 3f2a...)", its page at the server), each
+ * once; they are in the log, too, as information. False: none at the moment. */
+bool tarn_track_news(tarn_tracker *tracker, char line[TARN_SINK_PROBLEM]);
 /* Events that could not be recorded so far. */
 int64_t tarn_track_lost(tarn_tracker *tracker);
 /* Why the newest log call that was refused in this process was refused; "" when none was. */
@@ -33,5 +38,22 @@ bool tarn_track_tag(tarn_tracker *tracker, const char *key, char *out, size_t si
 bool tarn_track_param_differs(tarn_tracker *tracker, const char *key, const char *value);
 /* The folder of the run's spool; the same on all ranks. Borrowed from the tracker. */
 const char *tarn_track_spool(const tarn_tracker *tracker);
+
+enum { TARN_MODEL_ID = 40, TARN_MODEL_VERSION = 24 };
+/* The id of the model of that name and step of the run, m- and 32 hex digits; it is so whether it was logged or not.
+ * False: out of memory. */
+bool tarn_track_model_id(const tarn_tracker *tracker, const char *name, int64_t step, char id[TARN_MODEL_ID]);
+
+/* What has become of a model that was logged. */
+typedef struct tarn_track_published {
+    bool handed;                      /* to the process that writes the spool: nothing more is known here */
+    bool nowhere;                     /* the run has no store */
+    int64_t behind;                   /* events that the store has not taken yet; the model may be one of them */
+    char version[TARN_MODEL_VERSION]; /* that it became, with the alias that was asked for; "": none */
+    char problem[TARN_SINK_PROBLEM];  /* why the store waits, or what it refused; "" */
+} tarn_track_published;
+/* Waits until the run's store has what was logged, at most flush_timeout: closing then waits for the rest of that. On
+ * the rank that holds the spool, before tarn_track_close. */
+void tarn_track_await_model(tarn_tracker *tracker, const tarn_track_model *model, tarn_track_published *out);
 
 #endif

@@ -16,7 +16,7 @@
 
 #include <pthread.h>
 
-enum { TARN_TRACKER_LINES = 16, TARN_TRACKER_SINKS = 8, TARN_TRACKER_BATCH = 4096 };
+enum { TARN_TRACKER_LINES = 16, TARN_TRACKER_SINKS = 8, TARN_TRACKER_NEWS = 4, TARN_TRACKER_BATCH = 4096 };
 
 struct tarn_inbox;
 
@@ -69,14 +69,19 @@ struct tarn_tracker {
     int64_t thinned; /* points taken out of the spool unpublished */
     bool told_failing, told_full, told_lost;
     char *lines[TARN_TRACKER_LINES]; /* to be said */
+    tarn_log_level levels[TARN_TRACKER_LINES];
+    char news[TARN_TRACKER_NEWS][TARN_SINK_PROBLEM]; /* for tarn_track_news */
+    int news_count;
     int line_count;
 };
 
 /* Unlocks, and says what the threads left to be said. */
 void tarn_tracker_unlock(tarn_tracker *tracker);
-/* Leaves a warning to be said by the next call. The lock is taken. */
-void tarn_tracker_tell(void *tracker, const char *line);
-/* The same with the lock held. */
+/* Leaves a line to be said by the next call. The lock is taken. */
+void tarn_tracker_tell(void *tracker, tarn_log_level level, const char *line);
+/* Keeps a line for tarn_track_news. Lock held, or nobody else has the tracker yet. */
+void tarn_tracker_add_news(tarn_tracker *tracker, const char *line);
+/* Leaves a warning, with the lock held. */
 void tarn_tracker_tell_locked(tarn_tracker *tracker, const char *format, ...) TARN_PRINTF(2, 3);
 
 /* A log call is refused: counted, and told when it is the first of its kind. Returns status. */

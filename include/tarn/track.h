@@ -100,9 +100,11 @@ typedef struct tarn_track_model {
     const char *alias;       /* alias moved to that version; NULL = none */
     int64_t step;
     const char *model_type; /* free text: "gpt"; NULL = "" */
+    bool again;             /* the record may hold the model already: what it holds becomes the version (one of
+                               register_as is made where there is none), and the alias moves */
 } tarn_track_model;
 
-/* Records a model, once a (name, step). */
+/* Records a model, once a (name, step) unless `again` is set. */
 TARN_API tarn_status tarn_log_model(tarn_tracker *tracker, const tarn_track_model *model);
 
 #ifdef __cplusplus

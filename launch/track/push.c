@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool is_run_id(const char *name)
 {
@@ -48,6 +49,25 @@ static bool push_one(const char *folder, const tarn_track_options *options)
     return false;
 }
 
+/* Pushes the spools in a directory; returns how many there are, -1 where it cannot be read. */
+static int push_all(const char *directory, const tarn_track_options *options, int *failed)
+{
+    struct dirent **entries;
+    int count = scandir(directory, &entries, NULL, alphasort), found = 0;
+    if (count < 0) return -1;
+    for (int i = 0; i < count; i++) {
+        tarn_path folder;
+        if (is_run_id(entries[i]->d_name) && !tarn_path_make(folder, "%s/%s", directory, entries[i]->d_name) &&
+            is_spool(folder)) {
+            found++;
+            *failed += !push_one(folder, options);
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    return found;
+}
+
 int tarn_track_push(const tarn_track_arguments *arguments)
 {
     tarn_track_place place;
@@ -64,25 +84,16 @@ int tarn_track_push(const tarn_track_arguments *arguments)
                                   .wandb = arguments->wandb,
                                   .flush_timeout = arguments->wait > 0 ? arguments->wait : -1};
     if (is_spool(directory)) return push_one(directory, &options) ? TARN_TRACK_FINE : TARN_TRACK_FAILED;
-    struct dirent **entries;
-    int count = scandir(directory, &entries, NULL, alphasort), found = 0, failed = 0;
-    if (count < 0) {
+    tarn_path below; /* a directory of checkpoints has them in spool/ */
+    int failed = 0, found = push_all(directory, &options, &failed);
+    if (!found && !tarn_path_make(below, "%s/spool", directory)) found = push_all(below, &options, &failed);
+    if (found > 0) return failed ? TARN_TRACK_FAILED : TARN_TRACK_FINE;
+    if (access(directory, R_OK | X_OK)) {
         tarn_track_say("push", "%s: %s", directory, strerror(errno));
         return TARN_TRACK_WRONG;
     }
-    for (int i = 0; i < count; i++) {
-        tarn_path folder;
-        if (is_run_id(entries[i]->d_name) && !tarn_path_make(folder, "%s/%s", directory, entries[i]->d_name) &&
-            is_spool(folder)) {
-            found++;
-            failed += !push_one(folder, &options);
-        }
-        free(entries[i]);
-    }
-    free(entries);
-    if (found) return failed ? TARN_TRACK_FAILED : TARN_TRACK_FINE;
     tarn_track_say("push",
-                   "%s is no spool and holds none: give the directory that the run wrote to (track.spool; spool in the "
+                   "%s is no spool and holds none: give the directory that the run wrote to (track.spool; the "
                    "directory of checkpoints, else tarn-spool)",
                    directory);
     return TARN_TRACK_WRONG;

@@ -40,6 +40,13 @@ static int print_store(const char *store)
     tarn_run_head *heads;
     int count;
     tarn_path database, target;
+    if (access(store, F_OK)) {
+        tarn_track_say("ui",
+                       "there is no file store \"%s\": `tarn train` makes it where it is started; name another "
+                       "directory (tarn track ui STORE), or set MLFLOW_TRACKING_URI to the address of a server",
+                       store);
+        return TARN_TRACK_WRONG;
+    }
     if (tarn_run_list(&heads, &count, store, problem)) {
         tarn_track_say("ui", "%s", problem);
         return TARN_TRACK_WRONG;

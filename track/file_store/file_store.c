@@ -114,16 +114,18 @@ static int end_run(tarn_file_store *store, const tarn_track_event *event)
     int number = !strcmp(event->text, "FINISHED") ? TARN_RUN_FINISHED
                  : !strcmp(event->text, "KILLED") ? TARN_RUN_KILLED
                                                   : TARN_RUN_FAILED;
-    return tarn_run_meta_change(store, number, event->time_ms, NULL);
+    return tarn_run_meta_change(store, number, -1, event->time_ms, NULL);
 }
 
-/* A process goes on with the run: RUNNING again, under the name it was given. */
+/* A process goes on with the run: RUNNING again, under the name it was given. A run that is pushed to this store began
+ * when its first process did, not now. */
 static int begin_run(tarn_file_store *store, const tarn_track_event *event)
 {
     cJSON *json = cJSON_Parse(event->text);
     const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "name"));
-    int result = tarn_run_meta_change(store, TARN_RUN_RUNNING, -1, name);
+    int result = tarn_run_meta_change(store, TARN_RUN_RUNNING, event->time_ms, -1, name);
     int error = errno;
+    if (!result) store->made = false;
     cJSON_Delete(json);
     errno = error;
     return result;
@@ -253,10 +255,11 @@ static int make_folders(const tarn_file_store *store)
     return 0;
 }
 
-static int create_meta(const tarn_file_store *store, const char *name)
+static int create_meta(tarn_file_store *store, const char *name)
 {
     char made[64];
     snprintf(made, sizeof made, "tarn-%.8s", store->run_id);
+    store->made = true;
     return tarn_run_meta_create(store, store->experiment, store->run_id, name ? name : made,
                                 tarn_environment_time_ms());
 }
@@ -314,6 +317,7 @@ tarn_status tarn_file_store_sink_open(tarn_sink **out, const tarn_track_options 
         destroy(&store->sink);
         return TARN_ERROR_CONFIG;
     }
+    snprintf(store->sink.where, sizeof store->sink.where, "recording to %.400s (run %s)", store->root, run->run_id);
     if (open_run(store, run, options->run_id && *options->run_id && !run->resumed, notice, problem)) {
         if (!*problem)
             snprintf(problem, TARN_SINK_PROBLEM,

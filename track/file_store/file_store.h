@@ -18,6 +18,7 @@ typedef struct tarn_file_store {
     tarn_path root, run; /* absolute */
     tarn_path temporary; /* in the run's folder, for files that are renamed into place */
     char experiment[32], run_id[33];
+    bool made;         /* by this process, and its beginning has not come yet */
     tarn_record *held; /* what the run holds there: points that come again are passed over */
     struct tarn_metric_file {
         char *lines; /* of the batch at hand */
@@ -44,8 +45,9 @@ int tarn_experiment_of_run(const char *root, const char *run, char id[32]);
 /* Writes a new meta.yaml of a run, the last step of its making. */
 int tarn_run_meta_create(const tarn_file_store *store, const char *experiment, const char *run, const char *name,
                          int64_t start_ms);
-/* Changes status and end (end_ms < 0: null) in meta.yaml, and the name unless it is NULL; the rest stays. */
-int tarn_run_meta_change(const tarn_file_store *store, int status, int64_t end_ms, const char *name);
+/* Changes status and end (end_ms < 0: null) in meta.yaml, the start where it is later than start_ms (below 0: it stays;
+ * store->made: whatever it is), and the name unless it is NULL; the rest stays. */
+int tarn_run_meta_change(const tarn_file_store *store, int status, int64_t start_ms, int64_t end_ms, const char *name);
 
 /* Enters what the run holds in store->held; torn lines (from a machine that died) are taken out, and counted. */
 int tarn_file_store_load(tarn_file_store *store, int64_t *repaired);

@@ -226,3 +226,16 @@ int tarn_registry_alias(const char *root, const char *name, const char *alias, i
     touch_registered_model(path, time_ms);
     return 0;
 }
+
+int64_t tarn_registry_version(const char *root, const char *name, const char *model_id, const char *alias)
+{
+    tarn_path path, file;
+    int64_t version, meant = 0;
+    if (tarn_registry_name_problem(name) || tarn_path_make(path, "%s/models/%s", root, name)) return 0;
+    (void)look_at_versions(path, model_id, &version);
+    if (!alias) return version;
+    char *text = tarn_path_make(file, "%s/aliases/%s", path, alias) ? NULL : tarn_document_read_file(file, NULL);
+    if (text) meant = strtoll(text, NULL, 10);
+    free(text);
+    return meant == version ? version : 0;
+}

@@ -55,7 +55,16 @@ static bool begins(const char *line, const char *word)
     return !strncmp(line, word, strlen(word));
 }
 
-int tarn_run_meta_change(const tarn_file_store *store, int status, int64_t end_ms, const char *name)
+/* Whether a line says that the run started later than `ms`, or (made) at another time. */
+static bool starts_otherwise(const char *line, int64_t ms, bool made)
+{
+    static const char key[] = "start_time:";
+    if (!begins(line, key) || ms < 0) return false;
+    long long start = strtoll(line + sizeof key - 1, NULL, 10);
+    return made ? start != ms : start > ms;
+}
+
+int tarn_run_meta_change(const tarn_file_store *store, int status, int64_t start_ms, int64_t end_ms, const char *name)
 {
     tarn_path path;
     if (tarn_path_make(path, "%s/meta.yaml", store->run)) return -1;
@@ -69,7 +78,10 @@ int tarn_run_meta_change(const tarn_file_store *store, int status, int64_t end_m
         for (const char *line = text; *line;) {
             size_t length = strcspn(line, "\n");
             bool more = line[0] == ' '; /* a long value goes on in the next line */
-            if (!more)
+            if (!more && starts_otherwise(line, start_ms, store->made)) {
+                fprintf(out, "start_time: %lld\n", (long long)start_ms);
+                skipping = true;
+            } else if (!more)
                 skipping = begins(line, "status:") || begins(line, "end_time:") || (name && begins(line, "run_name:"));
             if (!skipping && length) fprintf(out, "%.*s\n", (int)length, line);
             line += length + (line[length] == '\n');

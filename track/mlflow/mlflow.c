@@ -65,6 +65,7 @@ static void begin_anew(tarn_mlflow_sink *sink)
              "the run %.64s is no longer on the MLflow server %.200s (purged, or another database): what follows goes "
              "to a new run",
              sink->server_run, sink->client->base);
+    sink->told = false;
     tarn_mlflow_run_forget(sink);
 }
 
@@ -73,7 +74,7 @@ static void write_events(tarn_sink *base, const tarn_track_event *events, int64_
     tarn_mlflow_sink *sink = (tarn_mlflow_sink *)base;
     tarn_mlflow_client *client = sink->client;
     *report = (tarn_sink_report){0};
-    *sink->reason = *sink->notice = '\0';
+    *sink->reason = '\0';
     tarn_mlflow_outcome outcome = TARN_MLFLOW_OK;
     bool anew = false;
     while (!outcome && report->taken < count) {
@@ -81,6 +82,12 @@ static void write_events(tarn_sink *base, const tarn_track_event *events, int64_
         int64_t taken = 1;
         sink->lost = 0;
         outcome = tarn_mlflow_run_open(sink, next);
+        if (!outcome && !sink->told) {
+            snprintf(report->information, TARN_SINK_PROBLEM,
+                     "the run at the MLflow server: %.300s/#/experiments/%.64s/runs/%.64s", client->base,
+                     sink->server_experiment, sink->server_run);
+            sink->told = true;
+        }
         if (!outcome)
             outcome = is_batched(next->kind) ? tarn_mlflow_batch(sink, next, count - report->taken, &taken)
                                              : take_one(sink, next);
@@ -100,8 +107,12 @@ static void write_events(tarn_sink *base, const tarn_track_event *events, int64_
         sink->strikes = answered ? sink->strikes + 1 : 0;
         report->retry_after = client->retry_after;
         if (!client->cancelled) memcpy(report->problem, client->problem, sizeof report->problem);
-    } else if (*sink->reason || *sink->notice)
-        memcpy(report->problem, *sink->reason ? sink->reason : sink->notice, sizeof report->problem);
+    } else if (*sink->reason)
+        memcpy(report->problem, sink->reason, sizeof report->problem);
+    else {
+        memcpy(report->problem, sink->notice, sizeof report->problem);
+        *sink->notice = '\0';
+    }
 }
 
 static void cancel(tarn_sink *base)
@@ -142,6 +153,7 @@ tarn_status tarn_mlflow_sink_open(tarn_sink **out, const tarn_track_options *opt
         sink->sink =
             (tarn_sink){.name = "mlflow", .most = MOST, .write = write_events, .cancel = cancel, .destroy = destroy};
         sink->window = TARN_MLFLOW_METRICS;
+        sink->named = run->named;
         status = tarn_mlflow_client_open(&sink->client, options->store, notice, problem);
     }
     if (!status &&
@@ -153,6 +165,8 @@ tarn_status tarn_mlflow_sink_open(tarn_sink **out, const tarn_track_options *opt
         if (sink) destroy(&sink->sink);
         return status;
     }
+    snprintf(sink->sink.where, sizeof sink->sink.where, "recording to the MLflow server %.300s (run %.32s)",
+             sink->client->base, run->run_id);
     *out = &sink->sink;
     return TARN_OK;
 }

@@ -22,7 +22,8 @@ typedef struct tarn_mlflow_sink {
     char *run_id, *experiment, *name, *wanted, *state; /* of the run here; name, wanted: NULL = none */
     char *begin;                                       /* text of the last beginning; NULL */
     /* of the run there */
-    bool open;
+    bool open, told; /* told: where it is to be seen */
+    bool named;      /* it is to be there already */
     char *server_run, *server_experiment, *artifacts;
     bool made;                      /* by this process */
     int64_t window;                 /* metrics in one request at most: fewer while the server is too slow for more */
@@ -30,7 +31,7 @@ typedef struct tarn_mlflow_sink {
     bool checked;                   /* in this window: the run is there, so a refusal means what was sent */
     int64_t lost;                   /* of the window at hand */
     char reason[TARN_SINK_PROBLEM]; /* of the first loss of this call; "" */
-    char notice[TARN_SINK_PROBLEM]; /* of this call; "" */
+    char notice[TARN_SINK_PROBLEM]; /* to be told; "" */
 } tarn_mlflow_sink;
 
 /* ---- run.c */

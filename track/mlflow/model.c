@@ -1,9 +1,9 @@
 /* model.c - models of a run: a logged model of MLflow 3 with its files, and its version in the registry.
  *
  * Invariants
- *  1. One event is one logged model and at most one version, also when the process died anywhere in between: what is
- *     made is noted in the state folder, and looked for at the server (tag tarn.model, source of the version) before it
- *     is made.
+ *  1. One model_id is one logged model and at most one version of a name, also when the process died anywhere in
+ *     between: what is made is noted in the state folder, and looked for at the server (tag tarn.model, source of the
+ *     version) before it is made. An event that is done is done: an alias that was moved since stays where it is.
  *  2. A model is READY only when all its files are there.
  *  3. The MLmodel file at the server names the run and the model as they are called there.
  *
@@ -22,7 +22,8 @@ typedef struct model {
     const tarn_track_event *event;
     cJSON *said;          /* the event's text */
     cJSON *notes, *note;  /* of all models of the run, and of this one */
-    char identity[300];   /* the same whenever the event is offered */
+    char identity[300];   /* the same whenever the model is offered */
+    char done[32];        /* the note that says that this event is done */
     const char *id;       /* of the logged model; "": none */
     const char *location; /* of its files */
 } model;
@@ -259,25 +260,59 @@ static tarn_mlflow_outcome publish(model *model)
     if (!*name) return TARN_MLFLOW_OK;
     char source[PATH_MAX], version[TARN_MLFLOW_VERSION];
     snprintf(source, sizeof source, *model->id ? "models:/%s" : "%s", *model->id ? model->id : model->location);
-    snprintf(version, sizeof version, "%s", tarn_mlflow_text(model->note, "version"));
+    char of_name[300], of_alias[600];
+    snprintf(of_name, sizeof of_name, "version %.260s", name);
+    snprintf(of_alias, sizeof of_alias, "alias %.260s@%.260s", name, alias);
+    snprintf(version, sizeof version, "%s", tarn_mlflow_text(model->note, of_name));
     tarn_mlflow_outcome outcome = TARN_MLFLOW_OK;
     if (!*version) {
         outcome = tarn_mlflow_register(client, name, source, model->sink->server_run, model->id, version);
-        if (!outcome && !note_down(model, "version", version)) outcome = tarn_mlflow_no_memory(client);
+        if (!outcome && !note_down(model, of_name, version)) outcome = tarn_mlflow_no_memory(client);
     }
-    return outcome || !*alias ? outcome : tarn_mlflow_put_alias(client, name, alias, version);
+    if (outcome || !*alias) return outcome;
+    outcome = tarn_mlflow_put_alias(client, name, alias, version);
+    return outcome || note_down(model, of_alias, version) ? outcome : tarn_mlflow_no_memory(client);
+}
+
+bool tarn_mlflow_noted_version(const char *state, const char *model_id, const char *name, const char *alias,
+                               char version[TARN_MLFLOW_VERSION])
+{
+    tarn_path path;
+    char of_name[300], of_alias[600];
+    char *text = tarn_path_make(path, "%s/models.json", state) ? NULL : tarn_document_read_file(path, NULL);
+    cJSON *notes = text ? cJSON_Parse(text) : NULL;
+    const cJSON *one;
+    snprintf(of_name, sizeof of_name, "version %.260s", name);
+    snprintf(of_alias, sizeof of_alias, "alias %.260s@%.260s", name, alias ? alias : "");
+    version[0] = '\0';
+    cJSON_ArrayForEach(one, notes)
+    {
+        const char *noted = tarn_mlflow_text(one, of_name);
+        bool fits = !strcmp(tarn_mlflow_text(one, "model"), model_id) &&
+                    (!alias || !strcmp(tarn_mlflow_text(one, of_alias), noted));
+        if (fits && *noted) snprintf(version, TARN_MLFLOW_VERSION, "%s", noted);
+    }
+    cJSON_Delete(notes);
+    free(text);
+    return *version != '\0';
 }
 
 tarn_mlflow_outcome tarn_mlflow_model(tarn_mlflow_sink *sink, const tarn_track_event *event)
 {
     model model = {.sink = sink, .event = event, .said = event->text ? cJSON_Parse(event->text) : NULL};
-    snprintf(model.identity, sizeof model.identity, "%.250s@%lld", event->key, (long long)event->time_ms);
+    const char *id = tarn_mlflow_text(model.said, "model_id");
+    if (*id)
+        snprintf(model.identity, sizeof model.identity, "%.250s", id);
+    else
+        snprintf(model.identity, sizeof model.identity, "%.250s@%lld", event->key, (long long)event->time_ms);
+    snprintf(model.done, sizeof model.done, "done %lld", (long long)event->time_ms);
     tarn_mlflow_outcome outcome = TARN_MLFLOW_OK;
     if (!read_notes(&model))
         outcome = tarn_mlflow_no_memory(sink->client);
-    else if (!*tarn_mlflow_text(model.note, "done")) {
+    else if (!*tarn_mlflow_text(model.note, model.done)) {
+        bool there = *tarn_mlflow_text(model.note, "ready");
         outcome = place(&model);
-        if (!outcome) {
+        if (!outcome && !there) {
             outcome = tarn_mlflow_upload(sink->client, model.location, "", event->file, replace_mlmodel, &model);
             if (outcome == TARN_MLFLOW_REFUSED) {
                 char why[TARN_SINK_PROBLEM];
@@ -288,10 +323,11 @@ tarn_mlflow_outcome tarn_mlflow_model(tarn_mlflow_sink *sink, const tarn_track_e
                 sink->client->code = 0;
             }
         }
-        if (!outcome) outcome = set_status(&model, "LOGGED_MODEL_READY");
-        if (!outcome) outcome = link_to_run(&model);
+        if (!outcome && !there) outcome = set_status(&model, "LOGGED_MODEL_READY");
+        if (!outcome && !there) outcome = link_to_run(&model);
+        if (!outcome && !there && !note_down(&model, "ready", "yes")) outcome = tarn_mlflow_no_memory(sink->client);
         if (!outcome) outcome = publish(&model);
-        if (!outcome && !note_down(&model, "done", "yes")) outcome = tarn_mlflow_no_memory(sink->client);
+        if (!outcome && !note_down(&model, model.done, "yes")) outcome = tarn_mlflow_no_memory(sink->client);
     }
     cJSON_Delete(model.notes);
     cJSON_Delete(model.said);

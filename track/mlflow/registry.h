@@ -29,4 +29,9 @@ tarn_status tarn_mlflow_get_alias(const char *address, const char *name, const c
 tarn_status tarn_mlflow_delete_alias(const char *address, const char *name, const char *alias,
                                      char problem[TARN_SINK_PROBLEM]);
 
+/* What the sink's state folder knows without asking: the version of `name` that a model became, and (alias not NULL)
+ * that the alias was moved to it. */
+bool tarn_mlflow_noted_version(const char *state, const char *model_id, const char *name, const char *alias,
+                               char version[TARN_MLFLOW_VERSION]);
+
 #endif

@@ -243,7 +243,14 @@ static tarn_mlflow_outcome find_or_make(tarn_mlflow_sink *sink, const tarn_track
             outcome = find_experiment(sink->client, *said ? said : sink->experiment, &experiment);
         if (!outcome) outcome = find_by_tag(sink, experiment);
     }
-    if (!outcome && !sink->server_run) outcome = make_run(sink, experiment, begin, first->time_ms);
+    if (!outcome && !sink->server_run) {
+        outcome = make_run(sink, experiment, begin, first->time_ms);
+        if (!outcome && sink->named)
+            snprintf(sink->notice, sizeof sink->notice,
+                     "the MLflow server %.200s does not hold run %.64s: its record begins anew, as run %.64s",
+                     sink->client->base, sink->wanted ? sink->wanted : sink->run_id, sink->server_run);
+        sink->named = false;
+    }
     free(experiment);
     cJSON_Delete(begin);
     return outcome;

@@ -278,7 +278,7 @@ static tarn_status open_port(prometheus_sink *sink, const char *listen, char not
     switch (error) {
     case TARN_WEB_OK:
         if (strlen(listen) > 2 && !strcmp(listen + strlen(listen) - 2, ":0"))
-            snprintf(notice, TARN_SINK_PROBLEM, "metrics.listen: serving at http://%s/metrics",
+            snprintf(sink->sink.where, TARN_SINK_PROBLEM, "metrics.listen: serving at http://%s/metrics",
                      tarn_web_address(sink->web));
         return TARN_OK;
     case TARN_WEB_BUSY:
