@@ -174,7 +174,9 @@ Test(inbox, a_file_is_locked_before_it_is_seen)
     cr_assert_eq(tarn_spool_flush(&writer), 0);
     cr_assert_eq(seen_without_lock, 0);
     cr_assert_eq(inbox_syncs, 1, "its name is durable");
-    int other = open(tarn_test_format("%s/rank-1-slow", inbox), O_RDONLY | O_CLOEXEC);
+    char *path = tarn_test_format("%s/rank-1-slow", inbox);
+    int other = open(path, O_RDONLY | O_CLOEXEC);
+    free(path);
     cr_assert(other >= 0 && flock(other, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK);
     tarn_tracker *tracker = open_tracker();
     add_points(&writer, "loss", 10, 20);
