@@ -3,6 +3,7 @@
 #include "runtime/base/context.h"
 #include "tests/spool_support.h"
 #include "track/inbox.h"
+#include "track/tracker_internal.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -239,6 +240,29 @@ Test(inbox, closing_takes_in_all_of_many_large_files)
     cr_assert_eq(tarn_track_close(tracker, "FINISHED"), TARN_OK);
     cr_assert_eq(warnings, 0, "%s", heard);
     expect_much();
+}
+
+Test(inbox, closing_takes_of_a_maker_that_lives_what_it_had_written_by_then)
+{
+    tarn_tracker *tracker = tarn_tracker_create(NULL);
+    tarn_inbox *looked_into = tarn_inbox_create(spool);
+    tarn_spool_writer writer;
+    cr_assert_eq(tarn_inbox_open_writer(&writer, spool, "process-1-lives"), 0);
+    add_points(&writer, "rank/1", 0, 10);
+    cr_assert_eq(tarn_spool_flush(&writer), 0);
+    cr_assert_eq(tarn_inbox_look(looked_into, tracker, true), TARN_INBOX_TOOK);
+    add_points(&writer, "rank/1", 10, 20);
+    cr_assert_eq(tarn_spool_flush(&writer), 0);
+    cr_assert_eq(tarn_inbox_look(looked_into, tracker, true), TARN_INBOX_NOTHING, "else it could go on for ever");
+    cr_assert_eq(tarn_inbox_left(looked_into), 10);
+    cr_assert_eq(tracker->queue.count, 11, "10 points, and how far the file was read");
+    tarn_spool_close_writer(&writer);
+    cr_assert_eq(tarn_inbox_look(looked_into, tracker, true), TARN_INBOX_TOOK);
+    cr_assert_eq(tarn_inbox_left(looked_into), 0);
+    cr_assert_eq(tracker->queue.count, 22);
+    cr_assert_eq(entries_of(inbox, ""), 1, "it is not durable yet");
+    tarn_inbox_destroy(looked_into);
+    tarn_tracker_free(tracker);
 }
 
 static atomic_bool stops;
