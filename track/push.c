@@ -5,6 +5,7 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,8 +37,23 @@ static void read_begin(const char *folder, char **experiment, char **name)
 
 static tarn_status refuse(tarn_spool_pushed *report, tarn_status status, const char *folder, const char *why)
 {
-    snprintf(report->problem, sizeof report->problem, "cannot push %.300s: %s", folder, why);
+    snprintf(report->problem, sizeof report->problem, "cannot push %.200s: %.290s", folder, why);
     return status;
+}
+
+static _Thread_local tarn_path link_found;
+
+static int stop_at_link(const char *path, const struct stat *info, int kind, struct FTW *place)
+{
+    (void)info, (void)place;
+    return kind == FTW_SL && !tarn_path_make(link_found, "%s", path);
+}
+
+/* Whether a folder, which may come from anybody, has a symbolic link in it: no process puts one there, and it would
+ * have us read, or write, elsewhere. */
+static bool has_link(const char *folder)
+{
+    return nftw(folder, stop_at_link, 16, FTW_PHYS) == 1;
 }
 
 /* Finds out what is to be pushed where. */
@@ -54,6 +70,12 @@ static tarn_status prepare(tarn_tracker *tracker, const char *folder, const tarn
     if (strlen(id) != 32 || strspn(id, "0123456789abcdef") != 32)
         return refuse(report, TARN_ERROR_ARGUMENT, folder,
                       "it is not the spool of a run, a folder SPOOL/RUN whose name is the run's id of 32 hex digits");
+    if (has_link(path)) {
+        char why[256];
+        snprintf(why, sizeof why, "%.150s in it is a symbolic link: replace it by what it points at, if that is yours",
+                 link_found + strlen(path) + 1);
+        return refuse(report, TARN_ERROR_ARGUMENT, folder, why);
+    }
     char *experiment, *name;
     read_begin(path, &experiment, &name);
     tarn_track_options asked = *options;
@@ -126,6 +148,7 @@ static tarn_status push(tarn_tracker *tracker, tarn_spool_pushed *report)
     /* The writer takes in what other ranks and processes left in the inbox, and ends. */
     if (tarn_tracker_start_writer(tracker)) return refuse(report, TARN_ERROR_IO, tracker->folder, strerror(errno));
     tarn_tracker_end_writer(tracker);
+    int64_t unwritten = tracker->lost + tracker->queue.dropped + tracker->refused.total;
     int64_t last = tracker->spool.next - 1;
     for (int i = 0; i < tracker->drain_count; i++) {
         tarn_drain_flush(tracker->drains[i]);
@@ -133,7 +156,7 @@ static tarn_status push(tarn_tracker *tracker, tarn_spool_pushed *report)
     }
     wait_for_sinks(tracker, last);
     report->sinks = tracker->drain_count;
-    report->corrupt = tracker->corrupt;
+    report->corrupt = tracker->corrupt + tarn_inbox_corrupt(tracker->inbox);
     for (int i = 0; i < tracker->drain_count; i++) {
         tarn_drain_get(tracker->drains[i], &state);
         report->events += state.acknowledged - begun[i];
@@ -144,6 +167,17 @@ static tarn_status push(tarn_tracker *tracker, tarn_spool_pushed *report)
                      *state.problem                                 ? state.problem
                      : state.acknowledged < last || !*state.refusal ? "it took no more events in time"
                                                                     : state.refusal);
+    }
+    if (unwritten) {
+        report->lost += unwritten;
+        snprintf(report->problem, sizeof report->problem, "of what other processes left in the inbox of %.200s: %.250s",
+                 tracker->folder, tracker->refused.total ? tracker->refused.first : "the spool could not be written");
+    }
+    int64_t left = tarn_inbox_left(tracker->inbox);
+    if (left) {
+        report->behind += left;
+        snprintf(report->problem, sizeof report->problem, "%lld events wait in the inbox of %.300s%s", (long long)left,
+                 tracker->folder, tracker->failing ? ": the spool cannot be written" : "");
     }
     return report->behind ? TARN_ERROR_IO : TARN_OK;
 }

@@ -72,7 +72,8 @@ void tarn_spool_close_reader(tarn_spool_reader *reader);
 int tarn_spool_segments(const char *folder, int64_t **first);
 /* Whether the checksum of a line (without its newline) is right, and its number; the line stays as it is. */
 bool tarn_spool_peek(const char *line, size_t length, int64_t *number);
-/* Reads one line (without its newline, which is made a zero end; texts are unescaped in place). False: damaged. */
+/* Reads one line (without its newline, which is made a zero end; texts are unescaped in place). False: damaged, or it
+ * names a place outside of where a run's things belong (it may come from anybody). */
 bool tarn_spool_parse(char *line, size_t length, tarn_track_event *event, int64_t *number);
 /* Appends the line of an event to a growing text; false: out of memory. file: relative to the spool. */
 typedef struct tarn_spool_text {
@@ -118,16 +119,18 @@ typedef enum tarn_spool_copied { TARN_SPOOL_COPIED, TARN_SPOOL_SOURCE_GONE, TARN
  * file, or of the folder of a model. SOURCE_GONE, NO_ROOM: errno says why, and nothing is left there. */
 tarn_spool_copied tarn_spool_copy(const tarn_spool_writer *writer, const tarn_queued_files *files, const char *name,
                                   bool folder, tarn_path relative);
+/* Removes what processes that were killed left half made, when it is old enough to be nobody's. Under the lock. */
+void tarn_spool_sweep(const char *folder);
 void tarn_spool_close_writer(tarn_spool_writer *writer);
 
 /* ---- replaying -------------------------------------------------------------------------------------------------- */
 
 typedef struct tarn_spool_pushed {
-    int64_t events; /* handed to sinks, all sinks together */
-    int64_t behind; /* events that the sink furthest behind has not taken */
-    int64_t lost;   /* refused for good */
-    int64_t corrupt;
-    int sinks; /* that the options name */
+    int64_t events;  /* handed to sinks, all sinks together */
+    int64_t behind;  /* events that the sink furthest behind has not taken, and those still in the inbox */
+    int64_t lost;    /* refused for good, or not taken in from the inbox */
+    int64_t corrupt; /* damaged lines, of the spool and of its inbox */
+    int sinks;       /* that the options name */
     char problem[TARN_SINK_PROBLEM];
 } tarn_spool_pushed;
 

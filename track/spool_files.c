@@ -3,12 +3,15 @@
 #include "track/spool.h"
 #include "runtime/base/write.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The bytes of an open file from its beginning. -1: reading failed; -2: writing did. */
@@ -85,4 +88,31 @@ tarn_spool_copied tarn_spool_copy(const tarn_spool_writer *writer, const tarn_qu
         return result;
     }
     return files->count ? TARN_SPOOL_COPIED : TARN_SPOOL_SOURCE_GONE;
+}
+
+/* Seconds since its last change after which what is half made is nobody's any more. */
+#define LEFTOVER_SECONDS 3600
+
+static void sweep(const char *folder, const char *prefix)
+{
+    DIR *directory = opendir(folder);
+    if (!directory) return;
+    for (struct dirent *entry; (entry = readdir(directory));) {
+        tarn_path path;
+        struct stat info;
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) || tarn_path_make(path, "%s/%s", folder, entry->d_name) ||
+            lstat(path, &info) || info.st_mtime > time(NULL) - LEFTOVER_SECONDS)
+            continue;
+        nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    }
+    closedir(directory);
+}
+
+void tarn_spool_sweep(const char *folder)
+{
+    tarn_path inbox;
+    sweep(folder, "model-"); /* a model on its way into files/ */
+    if (tarn_path_make(inbox, "%s/inbox", folder)) return;
+    sweep(inbox, ".new-");
+    sweep(inbox, ".launch-");
 }

@@ -182,6 +182,24 @@ bool tarn_spool_peek(const char *line, size_t length, int64_t *number)
     return *number > 0;
 }
 
+/* A path below something: not absolute, and with no way out. */
+static bool is_below(const char *path)
+{
+    if (!*path || *path == '/') return false;
+    for (const char *part = path; part; part = strchr(part, '/')) {
+        part += *part == '/';
+        if (!strncmp(part, "..", 2) && (part[2] == '/' || !part[2])) return false;
+    }
+    return true;
+}
+
+/* Keys become names of files in stores, and files are read from the spool. */
+static bool stays_inside(const tarn_track_event *event)
+{
+    if (event->key && event->kind != TARN_TRACK_INPUT && !is_below(event->key)) return false;
+    return !event->file || (!strncmp(event->file, "files/", 6) && is_below(event->file));
+}
+
 bool tarn_spool_parse(char *line, size_t length, tarn_track_event *event, int64_t *number)
 {
     if (!sum_is_right(line, length)) return false;
@@ -203,5 +221,5 @@ bool tarn_spool_parse(char *line, size_t length, tarn_track_event *event, int64_
     }
     if (has & TEXT && !(event->text = take_text(&at))) return false;
     if (has & FILE_NAME && !(event->file = take_text(&at))) return false;
-    return !at;
+    return !at && stays_inside(event);
 }

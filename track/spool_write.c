@@ -1,8 +1,9 @@
 /* spool_write.c - the writer's side of a spool: one process at a time, appending to segments of its own.
  *
  * Invariants: 1. a segment ends with a whole line after every flush, successful or not; 2. what could not be written
- * waits in memory and is tried again as it is, numbers included; 3. the folder is synced when a segment is new, so that
- * after a loss of power it is there with its content.
+ * waits in memory and is tried again as it is, numbers included; 3. the folder that a segment lies in is synced when it
+ * is new, so that after a loss of power it is there with its content; 4. a file of the inbox is locked before it has
+ * its name: who sees it unlocked knows that its maker has ended.
  */
 #include "track/spool.h"
 #include "runtime/base/write.h"
@@ -91,6 +92,7 @@ tarn_spool_opened tarn_spool_open_writer(tarn_spool_writer *writer, const char *
     writer->segment_bytes = limit / 16;
     if (writer->segment_bytes < SEGMENT_LEAST) writer->segment_bytes = SEGMENT_LEAST;
     if (writer->segment_bytes > SEGMENT_MOST) writer->segment_bytes = SEGMENT_MOST;
+    tarn_spool_sweep(writer->folder);
     writer->next = first_number(writer->folder);
     writer->bytes = tarn_spool_bytes(writer->folder);
     return TARN_SPOOL_OPENED;
@@ -102,26 +104,44 @@ int64_t tarn_spool_add(tarn_spool_writer *writer, const tarn_track_event *event)
     return writer->next++;
 }
 
+/* Makes a file of the inbox, locked until this process ends, however it does. -1 with errno. */
+static int make_inbox_file(const tarn_path path, const tarn_path folder, const char *name)
+{
+    tarn_path new;
+    if (tarn_path_make(new, "%s/.new-%s", folder, name)) return -1;
+    int file = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), result;
+    if (file < 0) return -1;
+    do result = flock(file, LOCK_EX);
+    while (result && errno == EINTR);
+    if (!result && !rename(new, path)) return file;
+    int error = errno;
+    close(file);
+    unlink(new);
+    errno = error;
+    return -1;
+}
+
 /* Begins a segment whose first line has that number. */
 static int begin_segment(tarn_spool_writer *writer, int64_t number)
 {
-    tarn_path path;
-    if (*writer->inbox ? tarn_path_make(path, "%s/inbox/%s", writer->folder, writer->inbox)
-                       : tarn_path_make(path, "%s/events-%016lld", writer->folder, (long long)number))
+    tarn_path path, folder;
+    if (tarn_path_make(folder, "%s%s", writer->folder, *writer->inbox ? "/inbox" : "") ||
+        (*writer->inbox ? tarn_path_make(path, "%s/%s", folder, writer->inbox)
+                        : tarn_path_make(path, "%s/events-%016lld", folder, (long long)number)))
         return -1;
-    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int file = *writer->inbox ? make_inbox_file(path, folder, writer->inbox)
+                              : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (file < 0) return -1;
-    if (*writer->inbox) flock(file, LOCK_EX | LOCK_NB); /* free when this process has ended, however it does */
-    int folder = open(writer->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0 || fsync(folder)) {
+    int directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0 || fsync(directory)) {
         int error = errno;
-        if (folder >= 0) close(folder);
-        close(file);
+        if (directory >= 0) close(directory);
         unlink(path);
+        close(file);
         errno = error;
         return -1;
     }
-    close(folder);
+    close(directory);
     writer->file = file;
     writer->segment = number;
     writer->size = writer->synced = 0;
@@ -151,7 +171,8 @@ int tarn_spool_flush(tarn_spool_writer *writer)
         int error = errno;
         if (ftruncate(writer->file, writer->size) || lseek(writer->file, writer->size, SEEK_SET) < 0) {
             /* What lies there now is a torn line for good: the next segment begins with what waits. */
-            if (*writer->inbox) snprintf(writer->inbox, sizeof writer->inbox, "%.70s+", writer->prefix);
+            if (*writer->inbox)
+                snprintf(writer->inbox, sizeof writer->inbox, "%.55s%lld", writer->prefix, (long long)writer->next);
             close(writer->file);
             writer->file = -1;
             writer->segment = 0;

@@ -62,8 +62,19 @@ void tarn_tracker_tell(void *user, tarn_log_level level, const char *line)
     pthread_mutex_unlock(&tracker->lock);
 }
 
+static _Thread_local bool is_quiet;
+
+void tarn_track_quiet_thread(void)
+{
+    is_quiet = true;
+}
+
 void tarn_tracker_unlock(tarn_tracker *tracker)
 {
+    if (is_quiet) {
+        pthread_mutex_unlock(&tracker->lock);
+        return;
+    }
     char *lines[TARN_TRACKER_LINES];
     tarn_log_level levels[TARN_TRACKER_LINES];
     int count = tracker->line_count;
@@ -298,6 +309,8 @@ static tarn_status open_tracker(tarn_tracker **out, tarn_context *context, const
     if (!status && (status = tarn_tracker_start_writer(tracker)))
         tarn_fail(context, status, TARN_HERE, "cannot start the thread that writes the record: %s", strerror(errno));
     if (several) status = tarn_agree(context, status, "joining the tracking run");
+    tarn_path path; /* all have looked for it */
+    if (several && tarn_rank(context) == 0 && !launch_file(path, tracker)) unlink(path);
     if (status) {
         tarn_tracker_end_writer(tracker);
         tarn_tracker_free(tracker);
@@ -481,7 +494,6 @@ static void await_ranks(tarn_tracker *tracker, double until)
     double patience = tarn_seconds() + RANKS_PATIENCE;
     if (patience > until) patience = until;
     struct timespec time = {.tv_sec = (time_t)patience, .tv_nsec = (long)((patience - (double)(time_t)patience) * 1e9)};
-    tarn_path path;
     int others = tarn_ranks(tracker->context) - 1;
     if (!others) return;
     pthread_mutex_lock(&tracker->lock);
@@ -491,13 +503,16 @@ static void await_ranks(tarn_tracker *tracker, double until)
         pthread_cond_timedwait(&tracker->moved, &tracker->lock, &time);
     tracker->awaiting = false;
     pthread_mutex_unlock(&tracker->lock);
-    if (!launch_file(path, tracker)) unlink(path);
 }
 
 static void tell_counts(const tarn_tracker *tracker)
 {
-    int64_t lost = tracker->lost + tracker->queue.dropped;
+    int64_t lost = tracker->lost + tracker->queue.dropped, corrupt = tarn_inbox_corrupt(tracker->inbox);
     count_text count;
+    if (corrupt)
+        tarn_log(tracker->context, TARN_LOG_WARN,
+                 "tracking: %lld damaged line%s left out of what other processes handed to the spool %s",
+                 (long long)corrupt, corrupt == 1 ? " was" : "s were", tracker->folder);
     if (lost)
         tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %s of run %s could not be recorded",
                  print_count(count, lost, "event"), tracker->run_id);

@@ -30,6 +30,9 @@ bool tarn_track_news(tarn_tracker *tracker, char line[TARN_SINK_PROBLEM]);
 int64_t tarn_track_lost(tarn_tracker *tracker);
 /* Why the newest log call that was refused in this process was refused; "" when none was. */
 void tarn_track_refusal(tarn_tracker *tracker, char *out, size_t size);
+/* What the calling thread logs from now on says nothing to the user's log function: what there is to tell waits for the
+ * next call of another thread. For threads of our own that log. */
+void tarn_track_quiet_thread(void);
 /* A step of `key` that the run does not hold yet, for measurements that follow no training step. */
 int64_t tarn_track_next_step(tarn_tracker *tracker, const char *key);
 /* The value of a tag that the run holds, as this rank knows; false: none, or it does not fit. */

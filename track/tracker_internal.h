@@ -75,7 +75,7 @@ struct tarn_tracker {
     int line_count;
 };
 
-/* Unlocks, and says what the threads left to be said. */
+/* Unlocks, and says what the threads left to be said, unless this is a quiet one (tarn_track_quiet_thread). */
 void tarn_tracker_unlock(tarn_tracker *tracker);
 /* Leaves a line to be said by the next call. The lock is taken. */
 void tarn_tracker_tell(void *tracker, tarn_log_level level, const char *line);

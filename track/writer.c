@@ -32,7 +32,8 @@ typedef struct writing {
     size_t at, count;
     int64_t taken; /* events of the queue up to the end of the batch */
     double synced_at, looked_at, told_at;
-    bool looked_last;
+    tarn_inbox_looked looked; /* what the last look into the inbox found */
+    bool looked_last;         /* closing, and nothing was there any more */
 } writing;
 
 static void wait_until(tarn_tracker *tracker, double until)
@@ -60,7 +61,7 @@ static bool gather(writing *state)
         else
             return true;
     }
-    if (!tracker->queue.count) return !tracker->closing;
+    if (!tracker->queue.count) return !tracker->closing || (tracker->inbox && !state->looked_last);
     double until = tarn_seconds() + GATHER_SECONDS;
     while (!tracker->closing && !tracker->hurry && !tracker->awaiting && tarn_seconds() < until)
         wait_until(tracker, until);
@@ -195,17 +196,18 @@ static void give_up(writing *state)
     pthread_mutex_unlock(&tracker->lock);
 }
 
-/* Looks into the inbox when it is time to, and once more at the end. */
+/* Looks into the inbox when it is time to, and at the end until nothing is left in it and all of it is durable. */
 static void look(writing *state)
 {
     tarn_tracker *tracker = state->tracker;
     if (!tracker->inbox) return;
     pthread_mutex_lock(&tracker->lock);
-    bool due = tarn_seconds() >= state->looked_at + look_every(tracker), last = tracker->closing && !state->looked_last;
-    state->looked_last = tracker->closing;
+    bool due = state->looked == TARN_INBOX_FULL || tarn_seconds() >= state->looked_at + look_every(tracker);
+    bool closing = tracker->closing, empty = !tracker->queue.count;
     pthread_mutex_unlock(&tracker->lock);
-    if (!due && !last) return;
-    tarn_inbox_look(tracker->inbox, tracker);
+    if (!due && (!closing || state->looked_last)) return;
+    state->looked = tarn_inbox_look(tracker->inbox, tracker, closing);
+    state->looked_last = closing && empty && state->looked == TARN_INBOX_NOTHING;
     state->looked_at = tarn_seconds();
 }
 

@@ -8,6 +8,7 @@
  */
 #include "train/system_metrics.h"
 #include "runtime/base/context.h"
+#include "track/tracker.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -156,6 +157,7 @@ static void sample(tarn_system_sampler *sampler)
 static void *run(void *user)
 {
     tarn_system_sampler *sampler = user;
+    tarn_track_quiet_thread();
     pthread_mutex_lock(&sampler->lock);
     for (;;) {
         /* From now on: samples that a busy machine missed are not made up for, one right behind the other. */
