@@ -6,7 +6,8 @@
  *     one segment at a time, so that the whole curve stays, coarser.
  *  3. What goes leaves a line that says up to which step its key was here, in the same rename: a run that goes on does
  *     not record those steps again.
- *  4. The segment that is being written is left alone. A reader that has an old segment open reads it as it was.
+ *  4. A line that cannot be read stays as it is, byte for byte: a reader may still find good ones in it.
+ *  5. The segment that is being written is left alone. A reader that has an old segment open reads it as it was.
  */
 #include "track/spool.h"
 #include "runtime/base/write.h"
@@ -28,6 +29,18 @@ typedef struct thinning {
     bool all; /* points go, not only every second one */
     int64_t acknowledged, dropped;
 } thinning;
+
+/* The lines of a segment. */
+typedef struct segment {
+    char *text;   /* as it is on the disk */
+    char *parsed; /* a copy, into which the events point */
+    tarn_track_event *events;
+    int64_t *numbers;
+    int64_t count;
+} segment;
+
+/* The kind of a line that cannot be read: `file` begins its bytes in the segment's text, `step` are so many. */
+enum { UNREADABLE = TARN_SPOOL_KINDS };
 
 static bool is_point(const tarn_track_event *event)
 {
@@ -63,40 +76,58 @@ static bool inbox_line_goes(thinning *state, const tarn_track_event *event, int6
 }
 
 /* First pass: for each key the last line that goes, and the highest step. */
-static bool find_floors(thinning *state, const tarn_track_event *events, const int64_t *numbers, int64_t count)
+static bool find_floors(thinning *state, const segment *segment)
 {
-    for (int64_t i = 0; i < count; i++) {
-        const tarn_track_event *event = &events[i];
+    for (int64_t i = 0; i < segment->count; i++) {
+        const tarn_track_event *event = &segment->events[i];
         if (event->kind == (tarn_track_kind)TARN_SPOOL_INBOX) {
             tarn_record_key *file = key_of(state, event);
             if (!file) return false;
-            file->count = (size_t)numbers[i];
+            file->count = (size_t)segment->numbers[i];
             continue;
         }
         if (!is_point(event) && event->kind != (tarn_track_kind)TARN_SPOOL_FLOOR) continue;
         tarn_record_key *key = key_of(state, event);
         if (!key) return false;
         if (!goes(state, event, key)) continue;
-        key->count = (size_t)numbers[i];
+        key->count = (size_t)segment->numbers[i];
         tarn_record_set_floor(key, event->step);
     }
     return true;
 }
 
+static bool print_bytes(tarn_spool_text *out, const char *bytes, size_t count)
+{
+    if (out->used + count > out->room) {
+        size_t room = out->used + count + out->room / 2;
+        char *grown = realloc(out->data, room);
+        if (!grown) return false;
+        out->data = grown;
+        out->room = room;
+    }
+    memcpy(out->data + out->used, bytes, count);
+    out->used += count;
+    return true;
+}
+
 /* Second pass: what stays, and a line of the floor where the last one that goes was. */
-static bool print_rest(thinning *state, const tarn_track_event *events, const int64_t *numbers, int64_t count,
-                       tarn_spool_text *out)
+static bool print_rest(thinning *state, const segment *segment, tarn_spool_text *out)
 {
     for (tarn_record_key *key = tarn_record_keys(state->keys); key; key = key->next) key->room = 0;
-    for (int64_t i = 0; i < count; i++) {
-        tarn_track_event event = events[i];
+    for (int64_t i = 0; i < segment->count; i++) {
+        tarn_track_event event = segment->events[i];
+        int64_t number = segment->numbers[i];
         bool points = is_point(&event);
-        if (event.kind == (tarn_track_kind)TARN_SPOOL_INBOX && inbox_line_goes(state, &event, numbers[i])) continue;
+        if (event.kind == (tarn_track_kind)UNREADABLE) {
+            if (!print_bytes(out, event.file, (size_t)event.step)) return false;
+            continue;
+        }
+        if (event.kind == (tarn_track_kind)TARN_SPOOL_INBOX && inbox_line_goes(state, &event, number)) continue;
         if (points || event.kind == (tarn_track_kind)TARN_SPOOL_FLOOR) {
             tarn_record_key *key = key_of(state, &event);
             if (goes(state, &event, key)) {
-                state->dropped += points && numbers[i] > state->acknowledged;
-                if (numbers[i] != (int64_t)key->count) continue;
+                state->dropped += points && number > state->acknowledged;
+                if (number != (int64_t)key->count) continue;
                 event = (tarn_track_event){.kind = (tarn_track_kind)TARN_SPOOL_FLOOR,
                                            .key = key->name,
                                            .step = key->floor,
@@ -104,30 +135,44 @@ static bool print_rest(thinning *state, const tarn_track_event *events, const in
                                            .time_ms = event.time_ms};
             }
         }
-        if (!tarn_spool_print(out, &event, numbers[i])) return false;
+        if (!tarn_spool_print(out, &event, number)) return false;
     }
     return true;
 }
 
-/* The events of a segment, which point into *text. -1 with errno; all three are to be freed. */
-static int64_t load_segment(const char *path, char **text, tarn_track_event **events, int64_t **numbers)
+static void free_segment(segment *segment)
+{
+    free(segment->text);
+    free(segment->parsed);
+    free(segment->events);
+    free(segment->numbers);
+}
+
+/* False with errno; to be freed either way. */
+static bool load_segment(const char *path, segment *segment)
 {
     size_t length;
-    int64_t count = 0, lines = 1;
-    *events = NULL;
-    *numbers = NULL;
-    if (!(*text = tarn_document_read_file(path, &length))) return -1;
-    for (size_t i = 0; i < length; i++) lines += (*text)[i] == '\n';
-    *events = malloc((size_t)lines * sizeof **events);
-    *numbers = malloc((size_t)lines * sizeof **numbers);
-    if (!*events || !*numbers) return -1;
+    int64_t lines = 1;
+    *segment = (struct segment){0};
+    if (!(segment->text = tarn_document_read_file(path, &length))) return false;
+    for (size_t i = 0; i < length; i++) lines += segment->text[i] == '\n';
+    segment->parsed = malloc(length + 1);
+    segment->events = malloc((size_t)lines * sizeof *segment->events);
+    segment->numbers = malloc((size_t)lines * sizeof *segment->numbers);
+    if (!segment->parsed || !segment->events || !segment->numbers) return false;
+    memcpy(segment->parsed, segment->text, length + 1);
     for (size_t at = 0; at < length;) {
-        const char *end = memchr(*text + at, '\n', length - at);
-        size_t size = end ? (size_t)(end - *text) - at : length - at;
-        if (tarn_spool_parse(*text + at, size, &(*events)[count], &(*numbers)[count])) count++;
-        at += size + 1;
+        const char *line = segment->text + at, *end = memchr(line, '\n', length - at);
+        size_t size = end ? (size_t)(end - line) : length - at, whole = size + (end != NULL);
+        tarn_track_event *event = &segment->events[segment->count];
+        int64_t *number = &segment->numbers[segment->count++];
+        if (!tarn_spool_parse(segment->parsed + at, size, event, number)) {
+            *event = (tarn_track_event){.kind = (tarn_track_kind)UNREADABLE, .file = line, .step = (int64_t)whole};
+            *number = 0;
+        }
+        at += whole;
     }
-    return count;
+    return true;
 }
 
 static int replace(const thinning *state, const char *path, const tarn_spool_text *text)
@@ -151,18 +196,17 @@ static int replace(const thinning *state, const char *path, const tarn_spool_tex
 static int64_t thin_segment(thinning *state, int64_t first)
 {
     tarn_path path;
-    char *text = NULL;
-    tarn_track_event *events = NULL;
-    int64_t *numbers = NULL, freed = -1;
+    segment segment = {0};
+    int64_t freed = -1;
     tarn_spool_text rest = {0};
     struct stat info;
     if (tarn_path_make(path, "%s/events-%016lld", state->writer->folder, (long long)first) || stat(path, &info))
         return -1;
     state->keys = tarn_record_create();
-    int64_t dropped = state->dropped, count = load_segment(path, &text, &events, &numbers);
+    int64_t dropped = state->dropped;
     errno = ENOMEM;
-    if (state->keys && count >= 0 && find_floors(state, events, numbers, count) &&
-        print_rest(state, events, numbers, count, &rest)) {
+    if (state->keys && load_segment(path, &segment) && find_floors(state, &segment) &&
+        print_rest(state, &segment, &rest)) {
         freed = info.st_size - (int64_t)rest.used;
         if (freed <= 0)
             freed = 0;
@@ -172,9 +216,7 @@ static int64_t thin_segment(thinning *state, int64_t first)
     if (freed <= 0) state->dropped = dropped;
     int error = errno;
     tarn_record_destroy(state->keys);
-    free(text);
-    free(events);
-    free(numbers);
+    free_segment(&segment);
     free(rest.data);
     errno = error;
     return freed;
