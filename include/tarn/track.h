@@ -66,7 +66,7 @@ TARN_API tarn_status tarn_log_artifact(tarn_tracker *tracker, const char *path, 
 typedef struct tarn_histogram {
     double min, max, sum, sum_squares;
     int64_t count;
-    int buckets;
+    int buckets;          /* at least 1 */
     const double *limits; /* upper ends, ascending, finite */
     const int64_t *counts;
 } tarn_histogram;
