@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The bytes of an open file from its beginning. -1: reading failed; -2: writing did. */
@@ -41,9 +42,23 @@ static int copy_bytes(int from, int to)
     return result;
 }
 
+/* Opens the file to be copied, which may have become another one since it was logged: a pipe would hold up the writer.
+ * -1 with errno. */
+static int open_source(const char *path)
+{
+    struct stat info;
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file < 0) return -1;
+    int error = fstat(file, &info) ? errno : S_ISREG(info.st_mode) ? 0 : S_ISDIR(info.st_mode) ? EISDIR : EINVAL;
+    if (!error) return file;
+    close(file);
+    errno = error;
+    return -1;
+}
+
 static tarn_spool_copied copy_file(const struct tarn_queued_file *file, const char *path)
 {
-    int from = file->file >= 0 ? file->file : open(file->path, O_RDONLY | O_CLOEXEC);
+    int from = file->file >= 0 ? file->file : open_source(file->path);
     if (from < 0) return TARN_SPOOL_SOURCE_GONE;
     tarn_spool_copied result = TARN_SPOOL_NO_ROOM;
     int error = 0, to = tarn_path_make_parents(path) ? -1 : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
