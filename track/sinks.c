@@ -11,8 +11,8 @@
 static const tarn_sink_row table[] = {
     {"files", offsetof(tarn_track_options, store), true, tarn_file_store_sink_open},
     {"mlflow", offsetof(tarn_track_options, store), false, tarn_mlflow_sink_open},
-    {"tensorboard", offsetof(tarn_track_options, tensorboard), false, tarn_tensorboard_sink_open},
-    {"wandb", offsetof(tarn_track_options, wandb), false, tarn_wandb_sink_open},
+    {"tensorboard", offsetof(tarn_track_options, tensorboard), true, tarn_tensorboard_sink_open},
+    {"wandb", offsetof(tarn_track_options, wandb), true, tarn_wandb_sink_open},
     {"prometheus", -1, true, tarn_prometheus_sink_open}, /* metrics_listen, metrics_file, or both */
 };
 
