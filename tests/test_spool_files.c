@@ -2,6 +2,7 @@
  * that are no files, boards after a restart of the host. */
 #include "runtime/base/context.h"
 #include "tests/spool_support.h"
+#include "train/run_log.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -155,4 +156,85 @@ Test(spool_files, boards_get_everything_again_after_a_restart_of_the_host)
     }
     free(boards);
     free(spool);
+}
+
+static void put_artifact(tarn_spool_writer *writer, const char *key, const char *path)
+{
+    struct tarn_queued_file one = {.name = "", .path = (char *)path, .file = -1};
+    tarn_queued_files files = {.list = &one, .count = 1};
+    tarn_path relative;
+    cr_assert_eq(tarn_spool_copy(writer, &files, key, false, relative), TARN_SPOOL_COPIED);
+    put(writer, (tarn_track_event){.kind = TARN_TRACK_ARTIFACT, .key = key, .file = relative});
+    make_durable(writer);
+}
+
+static void put_points(tarn_spool_writer *writer, int64_t first, int64_t count)
+{
+    for (int64_t step = first; step < first + count; step++)
+        put(writer, (tarn_track_event){.kind = TARN_TRACK_METRIC, .key = "loss", .step = step, .value = 0.5});
+    make_durable(writer);
+}
+
+/* A log that is sent again and again would fill the disk with its own copies. */
+Test(spool_files, superseded_copies_of_an_artifact_go_when_every_sink_has_a_newer_one)
+{
+    enum { SIZE = 20000, LIMIT = 100000 };
+    char *log = tarn_test_format("%s/train.log", folder), *spool = tarn_test_format("%s/spool", folder);
+    char *bytes = calloc(SIZE, 1);
+    cr_assert(tarn_test_write(log, bytes, SIZE));
+    tarn_spool_writer writer;
+    cr_assert_eq(tarn_spool_open_writer(&writer, spool, LIMIT), TARN_SPOOL_OPENED);
+    for (int i = 0; i < 5; i++) {
+        put_artifact(&writer, "log/train.log", log);
+        put_points(&writer, 1000 * i, 1000);
+    }
+    put_artifact(&writer, "once", log);
+    put_points(&writer, 5000, 1000); /* the segment that is being written is left alone */
+    cr_assert_geq(writer.file_bytes, 6 * SIZE);
+    cr_assert_eq(writer.bytes, tarn_spool_bytes(spool));
+    /* No sink has any of it: points go, down to half the limit, and no file. */
+    cr_assert_gt(tarn_spool_thin(&writer, LIMIT, 0), 0);
+    cr_assert_eq(count_of(spool, TARN_TRACK_ARTIFACT), 6);
+    cr_assert_eq(writer.bytes, tarn_spool_bytes(spool));
+    cr_assert_gt(writer.bytes - writer.file_bytes, LIMIT / 3, "%lld", (long long)(writer.bytes - writer.file_bytes));
+    /* All have the first three of the log: the third is the newest that they have, the fourth is on its way. */
+    int64_t numbers[6], count = 0;
+    char problem[TARN_SINK_PROBLEM];
+    tarn_spool_reader *reader = tarn_spool_open_reader(spool, problem);
+    for (tarn_track_event event; tarn_spool_read(reader, &event, 1);)
+        if (event.kind == TARN_TRACK_ARTIFACT) numbers[count++] = tarn_spool_number(reader, 0);
+    tarn_spool_close_reader(reader);
+    cr_assert_eq(count, 6);
+    tarn_spool_thin(&writer, LIMIT, numbers[2]);
+    cr_assert_eq(count_of(spool, TARN_TRACK_ARTIFACT), 6, "the newest of all is not published yet");
+    tarn_spool_thin(&writer, SIZE, numbers[5]);
+    cr_assert_eq(count_of(spool, TARN_TRACK_ARTIFACT), 2);
+    cr_assert_eq(writer.bytes, tarn_spool_bytes(spool));
+    char *files = output_of("ls %s/files", spool),
+         *expected = tarn_test_format("%lld-train.log\n%lld-once\n", (long long)numbers[4], (long long)numbers[5]);
+    cr_assert_str_eq(files, expected);
+    tarn_spool_close_writer(&writer);
+    free(expected);
+    free(files);
+    free(bytes);
+    free(spool);
+    free(log);
+}
+
+Test(spool_files, the_log_of_a_run_is_due_when_it_has_doubled)
+{
+    char *path = tarn_test_format("%s/train.log", folder);
+    cr_assert(tarn_test_write(path, "an earlier start\n", 17));
+    tarn_run_log *log = tarn_run_log_open(context, path);
+    cr_assert_not_null(log);
+    tarn_run_log_line(log, "begins");
+    cr_assert(tarn_run_log_has_doubled(log, 0), "nothing was sent");
+    int64_t sent = tarn_run_log_written(log), size = 17 + sent;
+    while (17 + tarn_run_log_written(log) < 2 * size) {
+        cr_assert_not(tarn_run_log_has_doubled(log, sent));
+        tarn_run_log_line(log, "x");
+    }
+    cr_assert(tarn_run_log_has_doubled(log, sent));
+    tarn_run_log_close(log);
+    free(path);
 }

@@ -74,6 +74,30 @@ static tarn_spool_copied copy_file(const struct tarn_queued_file *file, const ch
     return result;
 }
 
+struct counting {
+    tarn_path root;
+    int64_t bytes;
+};
+
+static int count_one(void *user, const char *name)
+{
+    struct counting *counting = user;
+    struct stat info;
+    tarn_path path;
+    if (!tarn_path_make(path, "%s/%s", counting->root, name) && !stat(path, &info)) counting->bytes += info.st_size;
+    return 0;
+}
+
+int64_t tarn_spool_file_bytes(const char *folder, const char *relative)
+{
+    struct counting counting = {0};
+    struct stat info;
+    if (tarn_path_make(counting.root, "%s/%s", folder, relative) || stat(counting.root, &info)) return 0;
+    if (!S_ISDIR(info.st_mode)) return info.st_size;
+    tarn_files_walk(counting.root, count_one, &counting);
+    return counting.bytes;
+}
+
 static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
 {
     (void)info, (void)kind, (void)place;

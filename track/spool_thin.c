@@ -1,7 +1,8 @@
 /* spool_thin.c - keeping a spool below its limit.
  *
  * Invariants
- *  1. Only points (metrics, histograms) go, never parameters, tags, files, data sets, models, begins and ends.
+ *  1. Only points (metrics, histograms) go, and copies of an artifact of which every sink has a newer one; never
+ *     parameters, tags, other files, data sets, models, begins and ends.
  *  2. First goes what every sink has; then, from the oldest segment on and round and round, every second point a key of
  *     one segment at a time, so that the whole curve stays, coarser.
  *  3. What goes leaves a line that says up to which step its key was here, in the same rename: a run that goes on does
@@ -28,6 +29,7 @@ typedef struct thinning {
     tarn_record *keys;
     bool all; /* points go, not only every second one */
     int64_t acknowledged, dropped;
+    int64_t file_bytes; /* of copies that went */
 } thinning;
 
 /* The lines of a segment. */
@@ -73,6 +75,29 @@ static bool inbox_line_goes(thinning *state, const tarn_track_event *event, int6
     tarn_path path;
     return number != (int64_t)key_of(state, event)->count ||
            tarn_path_make(path, "%s/inbox/%s", state->writer->folder, event->key) || access(path, F_OK);
+}
+
+/* A copy that every sink has, of an artifact of which it has a newer one. Its place is read from the disk: a name that
+ * the spool does not give is left alone. */
+static bool is_superseded(const thinning *state, const tarn_track_event *event, int64_t number)
+{
+    if (event->kind != TARN_TRACK_ARTIFACT || !state->writer->artifacts) return false;
+    const tarn_record_key *newest = tarn_record_find(state->writer->artifacts, TARN_TRACK_ARTIFACT, event->key);
+    const char *name = !strncmp(event->file, "files/", 6) ? event->file + 6 : NULL;
+    return newest && number < newest->floor && newest->floor <= state->acknowledged && name && !strchr(name, '/') &&
+           strcmp(name, "..");
+}
+
+/* The copies whose events a rewritten segment has no more. */
+static void remove_superseded(thinning *state, const segment *segment)
+{
+    for (int64_t i = 0; i < segment->count; i++) {
+        tarn_path path;
+        if (!is_superseded(state, &segment->events[i], segment->numbers[i])) continue;
+        int64_t bytes = tarn_spool_file_bytes(state->writer->folder, segment->events[i].file);
+        if (!tarn_path_make(path, "%s/%s", state->writer->folder, segment->events[i].file) && !unlink(path))
+            state->file_bytes += bytes;
+    }
 }
 
 /* First pass: for each key the last line that goes, and the highest step. */
@@ -122,6 +147,7 @@ static bool print_rest(thinning *state, const segment *segment, tarn_spool_text 
             if (!print_bytes(out, event.file, (size_t)event.step)) return false;
             continue;
         }
+        if (is_superseded(state, &event, number)) continue;
         if (event.kind == (tarn_track_kind)TARN_SPOOL_INBOX && inbox_line_goes(state, &event, number)) continue;
         if (points || event.kind == (tarn_track_kind)TARN_SPOOL_FLOOR) {
             tarn_record_key *key = key_of(state, &event);
@@ -212,6 +238,8 @@ static int64_t thin_segment(thinning *state, int64_t first)
             freed = 0;
         else if (replace(state, path, &rest))
             freed = -1;
+        else
+            remove_superseded(state, &segment);
     }
     if (freed <= 0) state->dropped = dropped;
     int error = errno;
@@ -233,7 +261,15 @@ int64_t tarn_spool_bytes(const char *folder)
             bytes += info.st_size;
     }
     free(first);
-    return bytes;
+    return bytes + tarn_spool_file_bytes(folder, "files");
+}
+
+/* What a segment and its files gave back. */
+static void give_back(tarn_spool_writer *writer, thinning *state, int64_t freed)
+{
+    writer->bytes -= freed + state->file_bytes;
+    writer->file_bytes -= state->file_bytes;
+    state->file_bytes = 0;
 }
 
 int64_t tarn_spool_thin(tarn_spool_writer *writer, int64_t limit, int64_t acknowledged)
@@ -248,18 +284,19 @@ int64_t tarn_spool_thin(tarn_spool_writer *writer, int64_t limit, int64_t acknow
         if (first[i] < writer->emptied || last > acknowledged) continue;
         int64_t freed = thin_segment(&state, first[i]);
         if (freed < 0) break;
-        writer->bytes -= freed;
+        give_back(writer, &state, freed);
         writer->emptied = first[i] + 1;
     }
     state.all = false;
-    /* A round that frees nothing ends it: one point a key and segment is the least. */
-    for (int tried = 0; tried < count && writer->bytes > least;) {
+    /* A round that frees nothing ends it: one point a key and segment is the least. Points do not give way to files
+     * that are larger than all of them: half the limit is theirs. */
+    for (int tried = 0; tried < count && writer->bytes > least && writer->bytes - writer->file_bytes > limit / 2;) {
         int at = 0;
         while (at < count && first[at] <= writer->thinned) at++;
         if (at == count) at = 0;
         writer->thinned = first[at];
         int64_t freed = thin_segment(&state, first[at]);
-        if (freed > 0) writer->bytes -= freed;
+        if (freed > 0) give_back(writer, &state, freed);
         tried = freed > 0 ? 0 : tried + 1;
     }
     free(first);
