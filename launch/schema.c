@@ -126,7 +126,7 @@ const tarn_config_key tarn_run_schema[] = {
     {"track.spool", TARN_CONFIG_STRING, .may_change = true,
      .help = "directory in which the record waits for its store; not given = spool in checkpoint.dir, else tarn-spool"},
     {"track.spool_limit", TARN_CONFIG_INTEGER, "1073741824", .low = 65536, .high = INFINITY, .may_change = true,
-     .help = "bytes of the spool beyond which the oldest metrics are thinned"},
+     .help = "bytes of the spool, copies of files included, beyond which the oldest metrics are thinned"},
     {"track.flush_timeout", TARN_CONFIG_NUMBER, "10", FROM_ZERO, .may_change = true,
      .help = "seconds that the end of the run waits for a server that does not answer"},
     {"track.tensorboard", TARN_CONFIG_STRING, .may_change = true,

@@ -333,3 +333,27 @@ Test(tensorboard, a_histogram_that_is_none_is_left_out)
     }
     sink->destroy(sink);
 }
+
+/* As after a crash that came before what was taken was remembered: everything comes again. */
+Test(tensorboard, a_histogram_that_is_none_does_not_make_points_come_twice)
+{
+    board_run run = {0};
+    for (int64_t step = 1; step <= 9; step++) {
+        board_add(&run, (tarn_track_event){.kind = TARN_TRACK_METRIC, .key = "m", .step = step, .value = 0.5});
+        if (step == 3)
+            board_add(&run, (tarn_track_event){.kind = TARN_TRACK_HISTOGRAM, .key = "h", .step = 3, .text = "{}"});
+    }
+    size_t size[2];
+    for (int i = 0; i < 2; i++) {
+        tarn_sink *sink = board_open(tarn_tensorboard_sink_open, &place, "first run");
+        tarn_sink_report report;
+        sink->write(sink, run.events, run.count, &report);
+        cr_assert(report.taken == run.count && report.lost == 1, "%s", report.problem);
+        sink->destroy(sink);
+        char *path = board_path(&place, "*/*tfevents*");
+        free(tarn_test_read(path, &size[i]));
+        free(path);
+    }
+    cr_assert_eq(size[0], size[1]);
+    free(run.events);
+}

@@ -511,6 +511,39 @@ Test(wandb, artifacts_lie_among_the_files)
     free(file);
 }
 
+/* No retry would ever help. */
+Test(wandb, an_artifact_whose_name_does_not_fit_is_lost_alone)
+{
+    char *file = tarn_test_format("%s/notes.txt", place.folder), *name = malloc(301);
+    memset(name, 'n', 300);
+    name[300] = '\0';
+    cr_assert(tarn_test_write(file, "hello", 5));
+    tarn_sink *sink = board_open(tarn_wandb_sink_open, &place, "first run");
+    tarn_track_event events[] = {{.kind = TARN_TRACK_ARTIFACT, .key = "a", .file = file},
+                                 {.kind = TARN_TRACK_ARTIFACT, .key = "a/b", .file = file},
+                                 {.kind = TARN_TRACK_ARTIFACT, .key = "c/d", .file = file},
+                                 {.kind = TARN_TRACK_ARTIFACT, .key = "c", .file = file},
+                                 {.kind = TARN_TRACK_ARTIFACT, .key = name, .file = file},
+                                 {.kind = TARN_TRACK_ARTIFACT, .key = "last", .file = file}};
+    tarn_sink_report report;
+    sink->write(sink, events, 6, &report);
+    cr_assert(report.taken == 6 && report.lost == 3, "%lld, %lld: %s", (long long)report.taken, (long long)report.lost,
+              report.problem);
+    cr_assert_not_null(strstr(report.problem, "artifact a/b"), "%s", report.problem);
+    sink->destroy(sink);
+    static const char *const kept[] = {"a", "c/d", "last"};
+    for (int i = 0; i < 3; i++) {
+        char *pattern = tarn_test_format("*/files/artifacts/%s", kept[i]);
+        free(board_path(&place, pattern));
+        free(pattern);
+    }
+    char *output = read_with_wandb();
+    if (output) cr_assert(strstr(output, "files artifacts/a\n") && !strstr(output, "artifacts/a/b"), "%s", output);
+    free(output);
+    free(name);
+    free(file);
+}
+
 Test(wandb, a_full_disk_loses_nothing)
 {
     board_run run = board_make(300);

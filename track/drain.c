@@ -7,6 +7,8 @@
  *  2. What is acknowledged was taken: the number is written (whole, synced, renamed) after the sink's answer, at most
  *     once a second and at the end. After a crash the sink gets again what it took since.
  *  3. One line when a destination begins to fail, one when it takes events again; one for the first refusal.
+ *  4. When tarn_drain_stop has returned nothing is told any more, also where the thread was left behind in a call that
+ *     does not come back; should it come back after all, the thread frees the drain itself.
  */
 #include "track/drain.h"
 #include "track/spool.h"
@@ -47,6 +49,8 @@ struct tarn_drain {
     int64_t visible;
     bool flushing, closing, ended;
     tarn_drain_state state;
+    pthread_mutex_t telling; /* held while `tell` is called; taken before `lock` */
+    bool abandoned;          /* written with both locks held: nobody waits for the thread, `user` may be gone */
 };
 
 /* ---- what is acknowledged --------------------------------------------------------------------------------------- */
@@ -119,7 +123,9 @@ static void say(tarn_drain *drain, const char *format, const char *problem)
 {
     char line[TARN_SINK_PROBLEM + 256];
     snprintf(line, sizeof line, format, drain->sink->name, problem);
-    drain->tell(drain->user, TARN_LOG_WARN, line);
+    pthread_mutex_lock(&drain->telling);
+    if (!drain->abandoned) drain->tell(drain->user, TARN_LOG_WARN, line);
+    pthread_mutex_unlock(&drain->telling);
 }
 
 /* Enters a sink's answer; `number`: of the last event it has now. */
@@ -183,6 +189,17 @@ static bool hand_over(tarn_drain *drain, int64_t count)
     return true;
 }
 
+static void destroy(tarn_drain *drain)
+{
+    drain->sink->destroy(drain->sink);
+    tarn_spool_close_reader(drain->reader);
+    pthread_cond_destroy(&drain->wake);
+    pthread_cond_destroy(&drain->moved);
+    pthread_mutex_destroy(&drain->lock);
+    pthread_mutex_destroy(&drain->telling);
+    free(drain);
+}
+
 static void *drain_spool(void *user)
 {
     tarn_drain *drain = user;
@@ -221,22 +238,14 @@ static void *drain_spool(void *user)
     store(drain, number);
     pthread_mutex_lock(&drain->lock);
     drain->ended = true;
+    bool abandoned = drain->abandoned;
     pthread_cond_broadcast(&drain->moved);
     pthread_mutex_unlock(&drain->lock);
+    if (abandoned) destroy(drain);
     return NULL;
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
-
-static void destroy(tarn_drain *drain)
-{
-    drain->sink->destroy(drain->sink);
-    tarn_spool_close_reader(drain->reader);
-    pthread_cond_destroy(&drain->wake);
-    pthread_cond_destroy(&drain->moved);
-    pthread_mutex_destroy(&drain->lock);
-    free(drain);
-}
 
 tarn_drain *tarn_drain_start(tarn_sink *sink, const char *spool, const char *state, bool forget, tarn_drain_tell *tell,
                              void *user)
@@ -260,6 +269,7 @@ tarn_drain *tarn_drain_start(tarn_sink *sink, const char *spool, const char *sta
     pthread_cond_init(&drain->moved, &clock);
     pthread_condattr_destroy(&clock);
     pthread_mutex_init(&drain->lock, NULL);
+    pthread_mutex_init(&drain->telling, NULL);
     drain->reader = tarn_spool_open_reader(spool, problem);
     int error = errno;
     if (drain->reader && !tarn_path_make(drain->state_folder, "%s", state)) {
@@ -349,9 +359,15 @@ void tarn_drain_stop(tarn_drain *drain, tarn_drain_state *last)
     if (last) *last = drain->state;
     pthread_mutex_unlock(&drain->lock);
     if (!ended) {
+        pthread_mutex_lock(&drain->telling);
+        pthread_mutex_lock(&drain->lock);
+        ended = drain->ended;
         /* In a call of the operating system that does not come back (a dead network disk): nothing can be freed. */
-        pthread_detach(drain->thread);
-        return;
+        drain->abandoned = !ended;
+        pthread_mutex_unlock(&drain->telling);
+        if (!ended) pthread_detach(drain->thread);
+        pthread_mutex_unlock(&drain->lock);
+        if (!ended) return;
     }
     pthread_join(drain->thread, NULL);
     destroy(drain);

@@ -27,7 +27,8 @@ typedef struct tarn_track_event {
     int id; /* of a metric: small numbers from 0 on, one a key of this process, for tables */
     const char *key;
     const char *text;
-    const char *file; /* absolute path of a file or folder that stays until every sink has taken the event */
+    const char *file; /* absolute path of a file or folder; it stays as long as the spool, but a copy of an artifact
+                         that every sink has a newer one of may go (spool_thin.c) */
     double value;     /* finite */
     int64_t step;
     int64_t time_ms; /* since 1970; frozen when the event was logged, so that sending it twice changes nothing */

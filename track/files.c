@@ -23,6 +23,11 @@ int tarn_path_make(tarn_path out, const char *format, ...)
     return -1;
 }
 
+bool tarn_file_error_is_final(int error)
+{
+    return error == ENOTDIR || error == EISDIR || error == ENAMETOOLONG || error == EILSEQ || error == ENOENT;
+}
+
 int tarn_path_make_parents(const char *path)
 {
     tarn_path copy;

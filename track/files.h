@@ -3,6 +3,7 @@
 #define TARN_TRACK_FILES_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -10,6 +11,9 @@ typedef char tarn_path[PATH_MAX];
 
 /* printf of a path; too long a path is ENAMETOOLONG. */
 int tarn_path_make(tarn_path out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Whether it is of no use to try again after this errno: the names do not fit the folder, or the file to copy is gone.
+ */
+bool tarn_file_error_is_final(int error);
 /* Makes the folders that `path` lies in. */
 int tarn_path_make_parents(const char *path);
 /* Makes `path` a file of these bytes: readers see the old file or the whole new one. `temporary` lies on the same file

@@ -97,7 +97,7 @@ static int add_file(tarn_queued_files *files, const char *name, const char *path
     int error = !file->path ? errno : 0;
     if (file->path && file->name) {
         /* Opened now: what is copied is the file of this moment, even if the name goes away before the writer comes. */
-        file->file = open(path, O_RDONLY | O_CLOEXEC);
+        file->file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe nobody writes to holds nobody up */
         if (file->file < 0 || fstat(file->file, &info))
             error = errno;
         else if (!S_ISREG(info.st_mode))
@@ -196,8 +196,7 @@ static char *histogram_text(const tarn_histogram *histogram)
 tarn_status tarn_log_histogram(tarn_tracker *tracker, const char *key, const tarn_histogram *histogram, int64_t step)
 {
     if (!tracker) return TARN_OK;
-    if (!histogram || histogram->buckets < 0 || histogram->count < 0 ||
-        (histogram->buckets && (!histogram->limits || !histogram->counts)))
+    if (!histogram || histogram->buckets < 1 || histogram->count < 0 || !histogram->limits || !histogram->counts)
         return tarn_tracker_refuse(tracker, TARN_TRACK_HISTOGRAM, TARN_ERROR_ARGUMENT,
                                    "histogram \"%.250s\": it has no buckets, or a negative count",
                                    key ? key : "(null)");

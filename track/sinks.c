@@ -11,9 +11,9 @@
 static const tarn_sink_row table[] = {
     {"files", offsetof(tarn_track_options, store), true, tarn_file_store_sink_open, "--store STORE"},
     {"mlflow", offsetof(tarn_track_options, store), false, tarn_mlflow_sink_open, "--store STORE"},
-    {"tensorboard", offsetof(tarn_track_options, tensorboard), false, tarn_tensorboard_sink_open,
+    {"tensorboard", offsetof(tarn_track_options, tensorboard), true, tarn_tensorboard_sink_open,
      "--tensorboard DIRECTORY"},
-    {"wandb", offsetof(tarn_track_options, wandb), false, tarn_wandb_sink_open, "--wandb DIRECTORY"},
+    {"wandb", offsetof(tarn_track_options, wandb), true, tarn_wandb_sink_open, "--wandb DIRECTORY"},
     {"prometheus", -1, true, tarn_prometheus_sink_open, NULL}, /* metrics_listen, metrics_file, or both */
 };
 

@@ -1,12 +1,12 @@
 /* spool.h - the spool of a run: the folder SPOOL/<run id>/ in which all that is logged is kept until, and after, it has
  * been published.
  *
- *   events-<first number>      segments: lines of events, see below
- *   files/                     copies of artifacts, folders of models
- *   inbox/                     what other ranks, and other processes, hand to the one that holds the spool
- *   sinks/<name>-<hash>/       one folder a destination: `acknowledged` (number of the last event it has),
- * `destination` (its address), and the sink's own state lock                       held (flock) by the process that
- * writes the spool
+ *   events-<first number>   segments: lines of events, see below
+ *   files/                  copies of artifacts, folders of models
+ *   inbox/                  what other ranks, and other processes, hand to the one that holds the spool
+ *   sinks/<name>-<hash>/    one folder a destination: `acknowledged` (number of the last event it has), `destination`
+ *                           (its address), and the sink's own state
+ *   lock                    held (flock) by the process that writes the spool
  *
  * A line: CRC32 (8 hex digits, of what follows its tab), number, time in ms, kind, then the fields of the kind, all
  * separated by tabs; in texts, tab, newline, return and backslash are written \t \n \r \\.
@@ -91,23 +91,27 @@ typedef struct tarn_spool_writer {
     int64_t size, synced; /* bytes of it: written, and known to be on the disk */
     int64_t next;         /* number of the next event */
     int64_t segment_bytes;
-    int64_t bytes;        /* of all segments */
-    int64_t emptied;      /* segments below it hold no points that every sink has */
-    int64_t thinned;      /* the segment that was thinned last */
-    char inbox[80];       /* "", or the file of the inbox that takes the place of segments */
-    char prefix[84];      /* of the names in files/: "" but for an inbox */
-    tarn_spool_text text; /* printed, not yet written */
+    int64_t bytes;          /* of all segments, and of files/ */
+    int64_t file_bytes;     /* of these, of files/ */
+    int64_t emptied;        /* segments below it hold no points that every sink has */
+    int64_t thinned;        /* the segment that was thinned last */
+    char inbox[80];         /* "", or the file of the inbox that takes the place of segments */
+    char prefix[84];        /* of the names in files/: "" but for an inbox */
+    tarn_spool_text text;   /* printed, not yet written */
+    tarn_record *artifacts; /* those this process added; floor: number of the newest event of the key */
 } tarn_spool_writer;
 
 typedef enum tarn_spool_opened { TARN_SPOOL_OPENED, TARN_SPOOL_HELD, TARN_SPOOL_FAILED } tarn_spool_opened;
 
 /* Makes the folder and takes its lock. HELD: another process has it. FAILED: errno. limit: bytes of all segments. */
 tarn_spool_opened tarn_spool_open_writer(tarn_spool_writer *writer, const char *folder, int64_t limit);
-/* Makes room when the segments are beyond the limit; acknowledged: number of the last event that every sink has (0 when
+/* Makes room when the spool is beyond the limit; acknowledged: number of the last event that every sink has (0 when
  * there is no sink). Returns how many points went that some sink has not. */
 int64_t tarn_spool_thin(tarn_spool_writer *writer, int64_t limit, int64_t acknowledged);
-/* The bytes of all segments. */
+/* The bytes of all segments, and of files/. */
 int64_t tarn_spool_bytes(const char *folder);
+/* The bytes of a file, or of all files below a folder, of a spool; `relative`: its place there. */
+int64_t tarn_spool_file_bytes(const char *folder, const char *relative);
 /* Prints an event behind those that wait; its number, or -1: out of memory. */
 int64_t tarn_spool_add(tarn_spool_writer *writer, const tarn_track_event *event);
 /* Writes what waits; -1 with errno: all of it still waits, and a part that was written is taken back. */

@@ -44,9 +44,23 @@ static int copy_bytes(int from, int to)
     return result;
 }
 
+/* Opens the file to be copied, which may have become another one since it was logged: a pipe would hold up the writer.
+ * -1 with errno. */
+static int open_source(const char *path)
+{
+    struct stat info;
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file < 0) return -1;
+    int error = fstat(file, &info) ? errno : S_ISREG(info.st_mode) ? 0 : S_ISDIR(info.st_mode) ? EISDIR : EINVAL;
+    if (!error) return file;
+    close(file);
+    errno = error;
+    return -1;
+}
+
 static tarn_spool_copied copy_file(const struct tarn_queued_file *file, const char *path)
 {
-    int from = file->file >= 0 ? file->file : open(file->path, O_RDONLY | O_CLOEXEC);
+    int from = file->file >= 0 ? file->file : open_source(file->path);
     if (from < 0) return TARN_SPOOL_SOURCE_GONE;
     tarn_spool_copied result = TARN_SPOOL_NO_ROOM;
     int error = 0, to = tarn_path_make_parents(path) ? -1 : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -60,6 +74,30 @@ static tarn_spool_copied copy_file(const struct tarn_queued_file *file, const ch
     if (file->file < 0) close(from);
     errno = error;
     return result;
+}
+
+struct counting {
+    tarn_path root;
+    int64_t bytes;
+};
+
+static int count_one(void *user, const char *name)
+{
+    struct counting *counting = user;
+    struct stat info;
+    tarn_path path;
+    if (!tarn_path_make(path, "%s/%s", counting->root, name) && !stat(path, &info)) counting->bytes += info.st_size;
+    return 0;
+}
+
+int64_t tarn_spool_file_bytes(const char *folder, const char *relative)
+{
+    struct counting counting = {0};
+    struct stat info;
+    if (tarn_path_make(counting.root, "%s/%s", folder, relative) || stat(counting.root, &info)) return 0;
+    if (!S_ISDIR(info.st_mode)) return info.st_size;
+    tarn_files_walk(counting.root, count_one, &counting);
+    return counting.bytes;
 }
 
 static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)

@@ -1,12 +1,14 @@
 /* spool_thin.c - keeping a spool below its limit.
  *
  * Invariants
- *  1. Only points (metrics, histograms) go, never parameters, tags, files, data sets, models, begins and ends.
+ *  1. Only points (metrics, histograms) go, and copies of an artifact of which every sink has a newer one; never
+ *     parameters, tags, other files, data sets, models, begins and ends.
  *  2. First goes what every sink has; then, from the oldest segment on and round and round, every second point a key of
  *     one segment at a time, so that the whole curve stays, coarser.
  *  3. What goes leaves a line that says up to which step its key was here, in the same rename: a run that goes on does
  *     not record those steps again.
- *  4. The segment that is being written is left alone. A reader that has an old segment open reads it as it was.
+ *  4. A line that cannot be read stays as it is, byte for byte: a reader may still find good ones in it.
+ *  5. The segment that is being written is left alone. A reader that has an old segment open reads it as it was.
  */
 #include "track/spool.h"
 #include "runtime/base/write.h"
@@ -27,7 +29,20 @@ typedef struct thinning {
     tarn_record *keys;
     bool all; /* points go, not only every second one */
     int64_t acknowledged, dropped;
+    int64_t file_bytes; /* of copies that went */
 } thinning;
+
+/* The lines of a segment. */
+typedef struct segment {
+    char *text;   /* as it is on the disk */
+    char *parsed; /* a copy, into which the events point */
+    tarn_track_event *events;
+    int64_t *numbers;
+    int64_t count;
+} segment;
+
+/* The kind of a line that cannot be read: `file` begins its bytes in the segment's text, `step` are so many. */
+enum { UNREADABLE = TARN_SPOOL_KINDS };
 
 static bool is_point(const tarn_track_event *event)
 {
@@ -62,41 +77,83 @@ static bool inbox_line_goes(thinning *state, const tarn_track_event *event, int6
            tarn_path_make(path, "%s/inbox/%s", state->writer->folder, event->key) || access(path, F_OK);
 }
 
-/* First pass: for each key the last line that goes, and the highest step. */
-static bool find_floors(thinning *state, const tarn_track_event *events, const int64_t *numbers, int64_t count)
+/* A copy that every sink has, of an artifact of which it has a newer one. Its place is read from the disk: a name that
+ * the spool does not give is left alone. */
+static bool is_superseded(const thinning *state, const tarn_track_event *event, int64_t number)
 {
-    for (int64_t i = 0; i < count; i++) {
-        const tarn_track_event *event = &events[i];
+    if (event->kind != TARN_TRACK_ARTIFACT || !state->writer->artifacts) return false;
+    const tarn_record_key *newest = tarn_record_find(state->writer->artifacts, TARN_TRACK_ARTIFACT, event->key);
+    const char *name = !strncmp(event->file, "files/", 6) ? event->file + 6 : NULL;
+    return newest && number < newest->floor && newest->floor <= state->acknowledged && name && !strchr(name, '/') &&
+           strcmp(name, "..");
+}
+
+/* The copies whose events a rewritten segment has no more. */
+static void remove_superseded(thinning *state, const segment *segment)
+{
+    for (int64_t i = 0; i < segment->count; i++) {
+        tarn_path path;
+        if (!is_superseded(state, &segment->events[i], segment->numbers[i])) continue;
+        int64_t bytes = tarn_spool_file_bytes(state->writer->folder, segment->events[i].file);
+        if (!tarn_path_make(path, "%s/%s", state->writer->folder, segment->events[i].file) && !unlink(path))
+            state->file_bytes += bytes;
+    }
+}
+
+/* First pass: for each key the last line that goes, and the highest step. */
+static bool find_floors(thinning *state, const segment *segment)
+{
+    for (int64_t i = 0; i < segment->count; i++) {
+        const tarn_track_event *event = &segment->events[i];
         if (event->kind == (tarn_track_kind)TARN_SPOOL_INBOX) {
             tarn_record_key *file = key_of(state, event);
             if (!file) return false;
-            file->count = (size_t)numbers[i];
+            file->count = (size_t)segment->numbers[i];
             continue;
         }
         if (!is_point(event) && event->kind != (tarn_track_kind)TARN_SPOOL_FLOOR) continue;
         tarn_record_key *key = key_of(state, event);
         if (!key) return false;
         if (!goes(state, event, key)) continue;
-        key->count = (size_t)numbers[i];
+        key->count = (size_t)segment->numbers[i];
         tarn_record_set_floor(key, event->step);
     }
     return true;
 }
 
+static bool print_bytes(tarn_spool_text *out, const char *bytes, size_t count)
+{
+    if (out->used + count > out->room) {
+        size_t room = out->used + count + out->room / 2;
+        char *grown = realloc(out->data, room);
+        if (!grown) return false;
+        out->data = grown;
+        out->room = room;
+    }
+    memcpy(out->data + out->used, bytes, count);
+    out->used += count;
+    return true;
+}
+
 /* Second pass: what stays, and a line of the floor where the last one that goes was. */
-static bool print_rest(thinning *state, const tarn_track_event *events, const int64_t *numbers, int64_t count,
-                       tarn_spool_text *out)
+static bool print_rest(thinning *state, const segment *segment, tarn_spool_text *out)
 {
     for (tarn_record_key *key = tarn_record_keys(state->keys); key; key = key->next) key->room = 0;
-    for (int64_t i = 0; i < count; i++) {
-        tarn_track_event event = events[i];
+    for (int64_t i = 0; i < segment->count; i++) {
+        tarn_track_event event = segment->events[i];
+        int64_t number = segment->numbers[i];
         bool points = is_point(&event);
-        if (event.kind == (tarn_track_kind)TARN_SPOOL_INBOX && inbox_line_goes(state, &event, numbers[i])) continue;
+        if (event.kind == (tarn_track_kind)UNREADABLE) {
+            if (!print_bytes(out, event.file, (size_t)event.step)) return false;
+            continue;
+        }
+        if (is_superseded(state, &event, number)) continue;
+        if (event.kind == (tarn_track_kind)TARN_SPOOL_INBOX && inbox_line_goes(state, &event, number)) continue;
         if (points || event.kind == (tarn_track_kind)TARN_SPOOL_FLOOR) {
             tarn_record_key *key = key_of(state, &event);
             if (goes(state, &event, key)) {
-                state->dropped += points && numbers[i] > state->acknowledged;
-                if (numbers[i] != (int64_t)key->count) continue;
+                state->dropped += points && number > state->acknowledged;
+                if (number != (int64_t)key->count) continue;
                 event = (tarn_track_event){.kind = (tarn_track_kind)TARN_SPOOL_FLOOR,
                                            .key = key->name,
                                            .step = key->floor,
@@ -104,30 +161,44 @@ static bool print_rest(thinning *state, const tarn_track_event *events, const in
                                            .time_ms = event.time_ms};
             }
         }
-        if (!tarn_spool_print(out, &event, numbers[i])) return false;
+        if (!tarn_spool_print(out, &event, number)) return false;
     }
     return true;
 }
 
-/* The events of a segment, which point into *text. -1 with errno; all three are to be freed. */
-static int64_t load_segment(const char *path, char **text, tarn_track_event **events, int64_t **numbers)
+static void free_segment(segment *segment)
+{
+    free(segment->text);
+    free(segment->parsed);
+    free(segment->events);
+    free(segment->numbers);
+}
+
+/* False with errno; to be freed either way. */
+static bool load_segment(const char *path, segment *segment)
 {
     size_t length;
-    int64_t count = 0, lines = 1;
-    *events = NULL;
-    *numbers = NULL;
-    if (!(*text = tarn_document_read_file(path, &length))) return -1;
-    for (size_t i = 0; i < length; i++) lines += (*text)[i] == '\n';
-    *events = malloc((size_t)lines * sizeof **events);
-    *numbers = malloc((size_t)lines * sizeof **numbers);
-    if (!*events || !*numbers) return -1;
+    int64_t lines = 1;
+    *segment = (struct segment){0};
+    if (!(segment->text = tarn_document_read_file(path, &length))) return false;
+    for (size_t i = 0; i < length; i++) lines += segment->text[i] == '\n';
+    segment->parsed = malloc(length + 1);
+    segment->events = malloc((size_t)lines * sizeof *segment->events);
+    segment->numbers = malloc((size_t)lines * sizeof *segment->numbers);
+    if (!segment->parsed || !segment->events || !segment->numbers) return false;
+    memcpy(segment->parsed, segment->text, length + 1);
     for (size_t at = 0; at < length;) {
-        const char *end = memchr(*text + at, '\n', length - at);
-        size_t size = end ? (size_t)(end - *text) - at : length - at;
-        if (tarn_spool_parse(*text + at, size, &(*events)[count], &(*numbers)[count])) count++;
-        at += size + 1;
+        const char *line = segment->text + at, *end = memchr(line, '\n', length - at);
+        size_t size = end ? (size_t)(end - line) : length - at, whole = size + (end != NULL);
+        tarn_track_event *event = &segment->events[segment->count];
+        int64_t *number = &segment->numbers[segment->count++];
+        if (!tarn_spool_parse(segment->parsed + at, size, event, number)) {
+            *event = (tarn_track_event){.kind = (tarn_track_kind)UNREADABLE, .file = line, .step = (int64_t)whole};
+            *number = 0;
+        }
+        at += whole;
     }
-    return count;
+    return true;
 }
 
 static int replace(const thinning *state, const char *path, const tarn_spool_text *text)
@@ -151,30 +222,29 @@ static int replace(const thinning *state, const char *path, const tarn_spool_tex
 static int64_t thin_segment(thinning *state, int64_t first)
 {
     tarn_path path;
-    char *text = NULL;
-    tarn_track_event *events = NULL;
-    int64_t *numbers = NULL, freed = -1;
+    segment segment = {0};
+    int64_t freed = -1;
     tarn_spool_text rest = {0};
     struct stat info;
     if (tarn_path_make(path, "%s/events-%016lld", state->writer->folder, (long long)first) || stat(path, &info))
         return -1;
     state->keys = tarn_record_create();
-    int64_t dropped = state->dropped, count = load_segment(path, &text, &events, &numbers);
+    int64_t dropped = state->dropped;
     errno = ENOMEM;
-    if (state->keys && count >= 0 && find_floors(state, events, numbers, count) &&
-        print_rest(state, events, numbers, count, &rest)) {
+    if (state->keys && load_segment(path, &segment) && find_floors(state, &segment) &&
+        print_rest(state, &segment, &rest)) {
         freed = info.st_size - (int64_t)rest.used;
         if (freed <= 0)
             freed = 0;
         else if (replace(state, path, &rest))
             freed = -1;
+        else
+            remove_superseded(state, &segment);
     }
     if (freed <= 0) state->dropped = dropped;
     int error = errno;
     tarn_record_destroy(state->keys);
-    free(text);
-    free(events);
-    free(numbers);
+    free_segment(&segment);
     free(rest.data);
     errno = error;
     return freed;
@@ -191,7 +261,15 @@ int64_t tarn_spool_bytes(const char *folder)
             bytes += info.st_size;
     }
     free(first);
-    return bytes;
+    return bytes + tarn_spool_file_bytes(folder, "files");
+}
+
+/* What a segment and its files gave back. */
+static void give_back(tarn_spool_writer *writer, thinning *state, int64_t freed)
+{
+    writer->bytes -= freed + state->file_bytes;
+    writer->file_bytes -= state->file_bytes;
+    state->file_bytes = 0;
 }
 
 int64_t tarn_spool_thin(tarn_spool_writer *writer, int64_t limit, int64_t acknowledged)
@@ -206,18 +284,19 @@ int64_t tarn_spool_thin(tarn_spool_writer *writer, int64_t limit, int64_t acknow
         if (first[i] < writer->emptied || last > acknowledged) continue;
         int64_t freed = thin_segment(&state, first[i]);
         if (freed < 0) break;
-        writer->bytes -= freed;
+        give_back(writer, &state, freed);
         writer->emptied = first[i] + 1;
     }
     state.all = false;
-    /* A round that frees nothing ends it: one point a key and segment is the least. */
-    for (int tried = 0; tried < count && writer->bytes > least;) {
+    /* A round that frees nothing ends it: one point a key and segment is the least. Points do not give way to files
+     * that are larger than all of them: half the limit is theirs. */
+    for (int tried = 0; tried < count && writer->bytes > least && writer->bytes - writer->file_bytes > limit / 2;) {
         int at = 0;
         while (at < count && first[at] <= writer->thinned) at++;
         if (at == count) at = 0;
         writer->thinned = first[at];
         int64_t freed = thin_segment(&state, first[at]);
-        if (freed > 0) writer->bytes -= freed;
+        if (freed > 0) give_back(writer, &state, freed);
         tried = freed > 0 ? 0 : tried + 1;
     }
     free(first);

@@ -95,12 +95,31 @@ tarn_spool_opened tarn_spool_open_writer(tarn_spool_writer *writer, const char *
     tarn_spool_sweep(writer->folder);
     writer->next = first_number(writer->folder);
     writer->bytes = tarn_spool_bytes(writer->folder);
+    writer->file_bytes = tarn_spool_file_bytes(writer->folder, "files");
     return TARN_SPOOL_OPENED;
+}
+
+/* Remembers which event of an artifact is the newest. Out of memory the older copies stay, which is no harm. */
+static void note_artifact(tarn_spool_writer *writer, const tarn_track_event *event)
+{
+    if (!writer->artifacts) writer->artifacts = tarn_record_create();
+    if (!writer->artifacts) return;
+    tarn_record_key *key = tarn_record_find(writer->artifacts, TARN_TRACK_ARTIFACT, event->key);
+    if (!key) key = tarn_record_add(writer->artifacts, TARN_TRACK_ARTIFACT, event->key);
+    if (!key) return;
+    key->floor = writer->next;
+    writer->emptied = 0; /* segments without points may have an older copy */
 }
 
 int64_t tarn_spool_add(tarn_spool_writer *writer, const tarn_track_event *event)
 {
     if (!tarn_spool_print(&writer->text, event, writer->next)) return -1;
+    if (event->kind == TARN_TRACK_ARTIFACT) note_artifact(writer, event);
+    if (event->file) {
+        int64_t bytes = tarn_spool_file_bytes(writer->folder, event->file);
+        writer->bytes += bytes;
+        writer->file_bytes += bytes;
+    }
     return writer->next++;
 }
 
@@ -199,5 +218,6 @@ void tarn_spool_close_writer(tarn_spool_writer *writer)
     if (writer->file >= 0) close(writer->file);
     if (writer->lock >= 0) close(writer->lock);
     free(writer->text.data);
+    tarn_record_destroy(writer->artifacts);
     *writer = (tarn_spool_writer){.lock = -1, .file = -1};
 }

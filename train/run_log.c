@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const double STEP_SECONDS = 10;
@@ -20,6 +21,7 @@ struct tarn_run_log {
     int file;
     atomic_int error; /* errno of the write after which it was given up; 0: none */
     bool complained;
+    int64_t before; /* bytes of the file when it was opened */
     _Atomic int64_t written;
     double told; /* when a step was last told of */
     char path[PATH_MAX];
@@ -58,6 +60,8 @@ tarn_run_log *tarn_run_log_open(tarn_context *context, const char *path)
         free(log);
         return NULL;
     }
+    struct stat info;
+    log->before = fstat(file, &info) ? 0 : info.st_size;
     log->context = context;
     log->file = file;
     strcpy(log->path, path);
@@ -101,6 +105,11 @@ void tarn_run_log_step(tarn_run_log *log, const tarn_progress *progress)
 int64_t tarn_run_log_written(tarn_run_log *log)
 {
     return log ? atomic_load(&log->written) : 0;
+}
+
+bool tarn_run_log_has_doubled(tarn_run_log *log, int64_t written)
+{
+    return !written || log->before + tarn_run_log_written(log) >= 2 * (log->before + written);
 }
 
 const char *tarn_run_log_path(const tarn_run_log *log)

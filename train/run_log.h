@@ -9,6 +9,7 @@
 #define TARN_TRAIN_RUN_LOG_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <tarn/train.h>
 
 typedef struct tarn_run_log tarn_run_log;
@@ -21,6 +22,8 @@ void tarn_run_log_step(tarn_run_log *log, const tarn_progress *progress);
 void tarn_run_log_line(tarn_run_log *log, const char *format, ...) TARN_PRINTF(2, 3);
 /* Bytes appended since `log` was opened. */
 int64_t tarn_run_log_written(tarn_run_log *log);
+/* Whether the file has doubled since `written` bytes were appended; true at written = 0. */
+bool tarn_run_log_has_doubled(tarn_run_log *log, int64_t written);
 const char *tarn_run_log_path(const tarn_run_log *log);
 /* No more lines; NULL is fine, here and above. */
 void tarn_run_log_close(tarn_run_log *log);

@@ -211,7 +211,10 @@ void tarn_trainer_go_on_with_record(tarn_trainer *trainer)
 {
     if (!trainer->run_log) return;
     tarn_run_log_step(trainer->run_log, &trainer->progress);
-    if (tarn_seconds() - trainer->run_log_sent > LOG_SECONDS) send_log(trainer);
+    /* Each copy is a whole one: that they double keeps all of them together below twice the last. */
+    if (tarn_seconds() - trainer->run_log_sent > LOG_SECONDS &&
+        tarn_run_log_has_doubled(trainer->run_log, trainer->run_log_bytes))
+        send_log(trainer);
 }
 
 /* ---- samples of the hosts -------------------------------------------------------------------------------------------

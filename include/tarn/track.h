@@ -20,7 +20,8 @@ typedef struct tarn_track_options {
     const char *name;           /* run name; NULL = one is made */
     const char *run_id;         /* 32 hex digits: go on with this run (resume); NULL = MLFLOW_RUN_ID, else a new one */
     const char *spool;          /* directory of the spools, one folder a run; NULL = "tarn-spool" */
-    int64_t spool_limit;        /* bytes of a run's spool, beyond which the oldest metrics are thinned; 0 = 1 GiB */
+    int64_t spool_limit;        /* bytes of a run's spool, its copies of files included, beyond which the oldest metrics
+                                   are thinned; 0 = 1 GiB */
     double flush_timeout;       /* seconds that closing waits for a server; 0 = 10, below 0 = none */
     const char *tensorboard;    /* directory for TensorBoard's event files; NULL = none */
     const char *wandb;          /* directory for a W&B offline run; NULL = none */
@@ -69,7 +70,7 @@ TARN_API tarn_status tarn_log_artifact(tarn_tracker *tracker, const char *path, 
 typedef struct tarn_histogram {
     double min, max, sum, sum_squares;
     int64_t count;
-    int buckets;
+    int buckets;          /* at least 1 */
     const double *limits; /* upper ends, ascending, finite */
     const int64_t *counts;
 } tarn_histogram;

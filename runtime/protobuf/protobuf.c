@@ -119,14 +119,6 @@ void tarn_protobuf_message(tarn_protobuf *message, int field, const tarn_protobu
     tarn_protobuf_bytes(message, field, inner->bytes, inner->used);
 }
 
-void tarn_protobuf_integers(tarn_protobuf *message, int field, const int64_t *values, size_t count)
-{
-    size_t size = 0;
-    for (size_t i = 0; i < count; i++) size += tarn_protobuf_varint_size((uint64_t)values[i]);
-    tarn_protobuf_head(message, field, size);
-    for (size_t i = 0; i < count; i++) varint(message, (uint64_t)values[i]);
-}
-
 void tarn_protobuf_doubles(tarn_protobuf *message, int field, const double *values, size_t count)
 {
     tarn_protobuf_head(message, field, 8 * (uint64_t)count);

@@ -31,8 +31,7 @@ void tarn_protobuf_double(tarn_protobuf *message, int field, double value);
 void tarn_protobuf_bytes(tarn_protobuf *message, int field, const void *bytes, size_t count);
 void tarn_protobuf_string(tarn_protobuf *message, int field, const char *text);
 void tarn_protobuf_message(tarn_protobuf *message, int field, const tarn_protobuf *inner);
-/* Packed repeated fields. */
-void tarn_protobuf_integers(tarn_protobuf *message, int field, const int64_t *values, size_t count);
+/* A packed repeated field. */
 void tarn_protobuf_doubles(tarn_protobuf *message, int field, const double *values, size_t count);
 /* The head of a field of `count` bytes which the caller writes elsewhere, after what the buffer holds: for data too
  * large to copy. */

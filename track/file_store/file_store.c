@@ -153,12 +153,6 @@ static int take(tarn_file_store *store, const tarn_track_event *event, int *id, 
     }
 }
 
-/* Whether it is of no use to try again: the names do not fit the folder, or the file to copy is gone. */
-static bool is_final(int error)
-{
-    return error == ENOTDIR || error == EISDIR || error == ENAMETOOLONG || error == EILSEQ || error == ENOENT;
-}
-
 /* Writes the lines of the batch; its points are held from then on. Returns how many events are done: those before the
  * first whose line could not be written. */
 static int64_t write_points(tarn_file_store *store, const tarn_track_event *events, const int *ids, int64_t count,
@@ -169,7 +163,7 @@ static int64_t write_points(tarn_file_store *store, const tarn_track_event *even
         file->failed = write_lines(store, file) ? errno : 0;
         errno = file->failed;
         if (file->failed) explain(store, report->problem);
-        if (is_final(file->failed)) report->lost += file->count;
+        if (tarn_file_error_is_final(file->failed)) report->lost += file->count;
         file->used = 0;
         file->count = 0;
     }
@@ -181,7 +175,7 @@ static int64_t write_points(tarn_file_store *store, const tarn_track_event *even
         if (!file) continue;
         if (!file->failed)
             tarn_record_point(file->key, events[i].step, events[i].value, &before);
-        else if (!is_final(file->failed) && i < done)
+        else if (!tarn_file_error_is_final(file->failed) && i < done)
             done = i;
     }
     return done;
@@ -204,7 +198,7 @@ static void write_events(tarn_sink *sink, const tarn_track_event *events, int64_
         int error = errno;
         if (*problem && !*report->problem) memcpy(report->problem, problem, sizeof problem);
         explain(store, report->problem);
-        if (!is_final(error)) break;
+        if (!tarn_file_error_is_final(error)) break;
         report->lost++;
     }
     report->taken = write_points(store, events, ids, done, report);

@@ -103,7 +103,7 @@ static bool take(tarn_tensorboard *board, const tarn_track_event *event, tarn_si
         tarn_event_scalar(&board->writer, wall, event->step, event->key, (float)event->value);
         return true;
     case TARN_TRACK_HISTOGRAM: {
-        if (held(board, event)) return true;
+        /* One that is none is in no file: asked for, it would end the search for points that are. */
         tarn_board_histogram histogram;
         if (!tarn_board_histogram_parse(&histogram, event->text)) {
             report->lost++;
@@ -112,8 +112,10 @@ static bool take(tarn_tensorboard *board, const tarn_track_event *event, tarn_si
                          event->key, (long long)event->step);
             return true;
         }
-        start_session(board, wall);
-        tarn_event_histogram(&board->writer, wall, event->step, event->key, &histogram);
+        if (!held(board, event)) {
+            start_session(board, wall);
+            tarn_event_histogram(&board->writer, wall, event->step, event->key, &histogram);
+        }
         tarn_board_histogram_free(&histogram);
         return true;
     }

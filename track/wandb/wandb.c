@@ -130,27 +130,43 @@ static void take_begin(tarn_wandb *board, const tarn_track_event *event)
     tarn_wandb_write_metadata(board);
 }
 
+/* 0, or -1 with errno. */
+static int copy_artifact(const tarn_wandb *board, const tarn_track_event *event, const char *name)
+{
+    tarn_path path, temporary;
+    int from = open(event->file, O_RDONLY | O_CLOEXEC);
+    if (from < 0) return -1;
+    int result = tarn_path_make(path, "%s/files/%s", board->folder, name) ||
+                         tarn_path_make(temporary, "%s/files/.new", board->folder) || tarn_path_make_parents(path) ||
+                         tarn_file_put_copy(path, temporary, from)
+                     ? -1
+                     : 0;
+    int error = errno;
+    close(from);
+    errno = error;
+    return result;
+}
+
 /* Under files/artifacts/, where no name is one of W&B's own. */
 static void take_artifact(tarn_wandb *board, const tarn_track_event *event, tarn_sink_report *report)
 {
-    tarn_path path, temporary, name;
+    tarn_path name;
     tarn_wandb_prepare(board);
     if (board->error) return;
-    int from = open(event->file, O_RDONLY | O_CLOEXEC);
-    if (from < 0) {
-        report->lost++;
-        if (!*report->problem)
-            snprintf(report->problem, sizeof report->problem, "artifact %.150s: %.200s: %s", event->key, event->file,
-                     strerror(errno));
+    if (!tarn_path_make(name, "artifacts/%s", event->key) && !copy_artifact(board, event, name)) {
+        tarn_wandb_files(&board->message, name);
+        tarn_wandb_put(board, TARN_WANDB_FILES, &board->message);
         return;
     }
-    if (tarn_path_make(name, "artifacts/%s", event->key) || tarn_path_make(path, "%s/files/%s", board->folder, name) ||
-        tarn_path_make(temporary, "%s/files/.new", board->folder) || tarn_path_make_parents(path) ||
-        tarn_file_put_copy(path, temporary, from))
-        board->error = errno ? errno : EIO;
-    close(from);
-    tarn_wandb_files(&board->message, name);
-    tarn_wandb_put(board, TARN_WANDB_FILES, &board->message);
+    int error = errno ? errno : EIO;
+    if (!tarn_file_error_is_final(error)) {
+        board->error = error;
+        return;
+    }
+    report->lost++;
+    if (!*report->problem)
+        snprintf(report->problem, sizeof report->problem, "artifact %.150s: %.200s: %s", event->key, event->file,
+                 strerror(error));
 }
 
 static void take(tarn_wandb *board, const tarn_track_event *event, tarn_sink_report *report)

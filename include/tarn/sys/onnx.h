@@ -80,11 +80,6 @@ TARN_API int tarn_onnx_opset(const tarn_onnx_call *call);
 /* Says why this application cannot be exported; the status is to be returned by the rule. */
 TARN_API tarn_status tarn_onnx_refuse(tarn_onnx_call *call, const char *format, ...) TARN_PRINTF(2, 3);
 
-static inline bool tarn_onnx_size_is(tarn_onnx_size size, int64_t number)
-{
-    return size.factor == number && !size.batch && !size.length;
-}
-
 static inline bool tarn_onnx_same_size(tarn_onnx_size a, tarn_onnx_size b)
 {
     return a.factor >= 0 && a.factor == b.factor && a.batch == b.batch && a.length == b.length;
