@@ -24,9 +24,9 @@ static void end_sink(tarn_sink *sink)
     ended = true;
 }
 
-static void count_lines(void *user, const char *line)
+static void count_lines(void *user, tarn_log_level level, const char *line)
 {
-    (void)user, (void)line;
+    (void)user, (void)level, (void)line;
     told++;
 }
 
@@ -51,7 +51,7 @@ Test(drain, one_that_was_left_behind_says_nothing_and_ends_itself, .timeout = 12
     tarn_drain_show(drain, 1);
     for (double until = tarn_seconds() + 60; !taker_calls && tarn_seconds() < until;) usleep(10000);
     cr_assert_eq(taker_calls, 1);
-    tarn_drain_stop(drain); /* what it tells to may be gone from here on */
+    tarn_drain_stop(drain, NULL); /* what it tells to may be gone from here on */
     cr_assert_not(ended, "the sink is in use");
     hangs = false;
     cr_assert(within(&ended, 60), "a sink that comes back after all is ended");

@@ -119,13 +119,18 @@ static void back_off(tarn_drain *drain, const tarn_sink_report *report)
     pthread_mutex_unlock(&drain->lock);
 }
 
+static void tell(tarn_drain *drain, tarn_log_level level, const char *line)
+{
+    pthread_mutex_lock(&drain->telling);
+    if (!drain->abandoned) drain->tell(drain->user, level, line);
+    pthread_mutex_unlock(&drain->telling);
+}
+
 static void say(tarn_drain *drain, const char *format, const char *problem)
 {
     char line[TARN_SINK_PROBLEM + 256];
     snprintf(line, sizeof line, format, drain->sink->name, problem);
-    pthread_mutex_lock(&drain->telling);
-    if (!drain->abandoned) drain->tell(drain->user, TARN_LOG_WARN, line);
-    pthread_mutex_unlock(&drain->telling);
+    tell(drain, TARN_LOG_WARN, line);
 }
 
 /* Enters a sink's answer; `number`: of the last event it has now. */
@@ -148,7 +153,7 @@ static void note(tarn_drain *drain, const tarn_sink_report *report, int64_t numb
     if (began || (works && whole)) drain->state.told_failing = began;
     pthread_cond_broadcast(&drain->moved);
     pthread_mutex_unlock(&drain->lock);
-    if (*report->information) drain->tell(drain->user, TARN_LOG_INFO, report->information);
+    if (*report->information) tell(drain, TARN_LOG_INFO, report->information);
     if (refused)
         say(drain, "%s refused a part of the record: %s; training goes on, what was refused is counted",
             report->problem);

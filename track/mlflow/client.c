@@ -276,26 +276,27 @@ static tarn_mlflow_outcome understand(tarn_mlflow_client *client, const tarn_htt
 
 /* ---- requests --------------------------------------------------------------------------------------------------- */
 
-static tarn_mlflow_outcome perform(tarn_mlflow_client *client, tarn_http_request *request, const char *type, bool own,
-                                   cJSON **out)
+static tarn_mlflow_outcome perform(tarn_mlflow_client *client, const tarn_http_request *wanted, const char *type,
+                                   bool own, cJSON **out)
 {
     const char *headers[MOST_HEADERS] = {0};
+    tarn_http_request request = *wanted;
     int count = 0;
     if (type) headers[count++] = type;
     if (client->workspace) headers[count++] = client->workspace;
-    request->credentials = own && client->url_login ? client->url_login : client->login;
-    if (!request->credentials && client->authorization) headers[count++] = client->authorization;
-    request->headers = headers;
-    request->authorities = client->authorities;
-    request->certificate = client->certificate;
-    request->insecure = client->insecure;
-    request->most_bytes = MOST_ANSWER;
+    request.credentials = own && client->url_login ? client->url_login : client->login;
+    if (!request.credentials && client->authorization) headers[count++] = client->authorization;
+    request.headers = headers;
+    request.authorities = client->authorities;
+    request.certificate = client->certificate;
+    request.insecure = client->insecure;
+    request.most_bytes = MOST_ANSWER;
     *client->problem = *client->error_code = '\0';
     client->code = 0;
     client->retry_after = 0;
     client->timed_out = client->cancelled = false;
     tarn_http_answer answer;
-    tarn_http_error error = tarn_http_perform(client->http, request, &answer);
+    tarn_http_error error = tarn_http_perform(client->http, &request, &answer);
     tarn_mlflow_outcome outcome = error ? no_answer(client, error, &answer) : understand(client, &answer, out);
     tarn_http_answer_free(&answer);
     return outcome;
@@ -307,13 +308,13 @@ tarn_mlflow_outcome tarn_mlflow_send(tarn_mlflow_client *client, const char *met
     char *url = NULL;
     if (answer) *answer = NULL;
     if (asprintf(&url, "%s" PUBLIC_INTERFACE "%s", client->base, path) < 0) return tarn_mlflow_no_memory(client);
-    tarn_mlflow_outcome outcome = perform(client,
-                                          &(tarn_http_request){.method = method,
-                                                               .url = url,
-                                                               .body = text,
-                                                               .body_bytes = text ? strlen(text) : 0,
-                                                               .total_seconds = client->seconds},
-                                          text ? "Content-Type: application/json" : NULL, true, answer);
+    tarn_http_request request = {.method = method,
+                                 .url = url,
+                                 .body = text,
+                                 .body_bytes = text ? strlen(text) : 0,
+                                 .total_seconds = client->seconds};
+    tarn_mlflow_outcome outcome =
+        perform(client, &request, text ? "Content-Type: application/json" : NULL, true, answer);
     free(url);
     return outcome;
 }
@@ -333,12 +334,11 @@ tarn_mlflow_outcome tarn_mlflow_ask(tarn_mlflow_client *client, const char *meth
 tarn_mlflow_outcome tarn_mlflow_put(tarn_mlflow_client *client, const char *url, bool own, const char *file,
                                     const void *data, size_t bytes)
 {
-    return perform(client,
-                   &(tarn_http_request){.method = "PUT",
-                                        .url = url,
-                                        .body = data,
-                                        .body_file = file,
-                                        .body_bytes = bytes,
-                                        .total_seconds = client->seconds + (double)bytes / SLOWEST_UPLOAD},
-                   "Content-Type: application/octet-stream", own, NULL);
+    tarn_http_request request = {.method = "PUT",
+                                 .url = url,
+                                 .body = data,
+                                 .body_file = file,
+                                 .body_bytes = bytes,
+                                 .total_seconds = client->seconds + (double)bytes / SLOWEST_UPLOAD};
+    return perform(client, &request, "Content-Type: application/octet-stream", own, NULL);
 }
