@@ -137,6 +137,26 @@ static void wait_for_sinks(tarn_tracker *tracker, int64_t last)
     }
 }
 
+/* What of the inbox did not come into the spool. The writer has ended. */
+static void count_inbox(const tarn_tracker *tracker, tarn_spool_pushed *report)
+{
+    int64_t unwritten = tracker->lost + tracker->queue.dropped, refused = tracker->refused.total;
+    int64_t left = tarn_inbox_left(tracker->inbox);
+    if (tracker->failing)
+        left += unwritten; /* the spool does not say that they were taken in */
+    else
+        refused += unwritten;
+    report->lost += refused;
+    report->behind += left;
+    if (refused)
+        snprintf(report->problem, sizeof report->problem, "of what other processes left in the inbox of %.200s: %.250s",
+                 tracker->folder, tracker->refused.total ? tracker->refused.first : "memory did not suffice");
+    if (left)
+        snprintf(report->problem, sizeof report->problem, "%lld event%s in the inbox of %.300s%s", (long long)left,
+                 left == 1 ? " waits" : "s wait", tracker->folder,
+                 tracker->failing ? ": the spool cannot be written" : "");
+}
+
 static tarn_status push(tarn_tracker *tracker, tarn_spool_pushed *report)
 {
     int64_t begun[TARN_TRACKER_SINKS];
@@ -148,7 +168,6 @@ static tarn_status push(tarn_tracker *tracker, tarn_spool_pushed *report)
     /* The writer takes in what other ranks and processes left in the inbox, and ends. */
     if (tarn_tracker_start_writer(tracker)) return refuse(report, TARN_ERROR_IO, tracker->folder, strerror(errno));
     tarn_tracker_end_writer(tracker);
-    int64_t unwritten = tracker->lost + tracker->queue.dropped + tracker->refused.total;
     int64_t last = tracker->spool.next - 1;
     for (int i = 0; i < tracker->drain_count; i++) {
         tarn_drain_flush(tracker->drains[i]);
@@ -168,17 +187,7 @@ static tarn_status push(tarn_tracker *tracker, tarn_spool_pushed *report)
                      : state.acknowledged < last || !*state.refusal ? "it took no more events in time"
                                                                     : state.refusal);
     }
-    if (unwritten) {
-        report->lost += unwritten;
-        snprintf(report->problem, sizeof report->problem, "of what other processes left in the inbox of %.200s: %.250s",
-                 tracker->folder, tracker->refused.total ? tracker->refused.first : "the spool could not be written");
-    }
-    int64_t left = tarn_inbox_left(tracker->inbox);
-    if (left) {
-        report->behind += left;
-        snprintf(report->problem, sizeof report->problem, "%lld events wait in the inbox of %.300s%s", (long long)left,
-                 tracker->folder, tracker->failing ? ": the spool cannot be written" : "");
-    }
+    count_inbox(tracker, report);
     return report->behind ? TARN_ERROR_IO : TARN_OK;
 }
 
