@@ -213,7 +213,8 @@ static void mend(tarn_spool_reader *reader, size_t length, size_t behind)
     size_t rest = good_end(line, length);
     if (rest < length) line[rest - 1] = '\n';
     if (rest < length && tarn_spool_peek(line, rest - 1, &number)) return; /* both are good */
-    reader->corrupt++;
+    /* The first half of the last line is no damage: its writer was killed, and nobody was told that it is here. */
+    if (!(reader->torn && behind == reader->end && rest == length)) reader->corrupt++;
     reader->begin = rest < length ? reader->begin + rest : behind;
 }
 
