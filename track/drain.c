@@ -47,6 +47,9 @@ struct tarn_drain {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake, moved;
     int64_t visible;
+    const char *rest; /* lines in memory for the reader; NULL: none, or it has them */
+    size_t rest_length;
+    bool lets_go; /* of the segment that the reader has open */
     bool flushing, closing, ended;
     tarn_drain_state state;
     pthread_mutex_t telling; /* held while `tell` is called; taken before `lock` */
@@ -211,6 +214,15 @@ static void *drain_spool(void *user)
     int64_t most = drain->sink->most > 0 && drain->sink->most < BATCH ? drain->sink->most : BATCH;
     pthread_mutex_lock(&drain->lock);
     while (!drain->closing) {
+        if (drain->lets_go) { /* the segment that is open is another file now: its room is free when this one is closed
+                               */
+            pthread_mutex_unlock(&drain->lock);
+            tarn_spool_seek(drain->reader, tarn_spool_position(drain->reader));
+            pthread_mutex_lock(&drain->lock);
+            drain->lets_go = false;
+            pthread_cond_broadcast(&drain->moved);
+            continue;
+        }
         if (drain->visible <= drain->state.acknowledged) {
             int64_t number = drain->state.acknowledged;
             double due = drain->stored_at + 1;
@@ -225,6 +237,8 @@ static void *drain_spool(void *user)
             }
             continue;
         }
+        if (drain->rest) tarn_spool_set_rest(drain->reader, drain->rest, drain->rest_length);
+        drain->rest = NULL;
         tarn_spool_limit(drain->reader, drain->visible);
         int64_t visible = drain->visible;
         pthread_mutex_unlock(&drain->lock);
@@ -298,6 +312,26 @@ void tarn_drain_show(tarn_drain *drain, int64_t number)
         drain->visible = number;
         pthread_cond_signal(&drain->wake);
     }
+    pthread_mutex_unlock(&drain->lock);
+}
+
+void tarn_drain_show_rest(tarn_drain *drain, const char *lines, size_t length, int64_t number)
+{
+    pthread_mutex_lock(&drain->lock);
+    drain->rest = lines;
+    drain->rest_length = length;
+    pthread_mutex_unlock(&drain->lock);
+    tarn_drain_show(drain, number);
+}
+
+void tarn_drain_let_go(tarn_drain *drain, double until)
+{
+    struct timespec time = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - (double)(time_t)until) * 1e9)};
+    pthread_mutex_lock(&drain->lock);
+    drain->lets_go = true;
+    pthread_cond_signal(&drain->wake);
+    while (drain->lets_go && !drain->ended && tarn_seconds() < until)
+        pthread_cond_timedwait(&drain->moved, &drain->lock, &time);
     pthread_mutex_unlock(&drain->lock);
 }
 

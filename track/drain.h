@@ -27,6 +27,12 @@ tarn_drain *tarn_drain_start(tarn_sink *sink, const char *spool, const char *sta
                              void *user);
 /* Events up to `number` are durable: they may be handed out. */
 void tarn_drain_show(tarn_drain *drain, int64_t number);
+/* Segments were rewritten: the thread closes the one it has open, whose room is not free before. Waits for that, until
+ * then at most. */
+void tarn_drain_let_go(tarn_drain *drain, double until);
+/* The last events, up to `number`, which never came to the spool: lines, borrowed until the drain has stopped, that are
+ * handed out behind it. */
+void tarn_drain_show_rest(tarn_drain *drain, const char *lines, size_t length, int64_t number);
 /* Waits until the sink has taken all up to `number`; false: the time (monotonic seconds) came first. */
 bool tarn_drain_wait(tarn_drain *drain, int64_t number, double until);
 void tarn_drain_get(tarn_drain *drain, tarn_drain_state *state);

@@ -16,6 +16,9 @@ void tarn_tracker_free(tarn_tracker *tracker)
     for (int i = 0; i < tracker->drain_count; i++) tarn_drain_stop(tracker->drains[i], NULL);
     for (int i = 0; i < tracker->line_count; i++) free(tracker->lines[i]);
     tarn_spool_close_writer(&tracker->spool);
+    free(tracker->rest.data);
+    for (size_t i = 0; i < tracker->rest_file_count; i++) tarn_queued_files_free(tracker->rest_files[i]);
+    free(tracker->rest_files);
     tarn_inbox_destroy(tracker->inbox);
     tarn_record_destroy(tracker->record);
     tarn_queue_destroy(&tracker->queue);

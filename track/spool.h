@@ -3,6 +3,7 @@
  *
  *   events-<first number>   segments: lines of events, see below
  *   files/                  copies of artifacts, folders of models
+ *   .reserve                room on the disk for making room on it, while a process writes
  *   inbox/                  what other ranks, and other processes, hand to the one that holds the spool
  *   sinks/<name>-<hash>/    one folder a destination: `acknowledged` (number of the last event it has), `destination`
  *                           (its address), and the sink's own state
@@ -60,6 +61,10 @@ int64_t tarn_spool_position(const tarn_spool_reader *reader);
 void tarn_spool_seek(tarn_spool_reader *reader, int64_t number);
 /* Events above `number` are not read yet (they are not durable). */
 void tarn_spool_limit(tarn_spool_reader *reader, int64_t number);
+/* Lines, borrowed, to be read behind the last segment, of which there will be no more. What they name with this in
+ * front of its number is an open file of this process. */
+#define TARN_SPOOL_OPEN_FILE "files/.open/"
+void tarn_spool_set_rest(tarn_spool_reader *reader, const char *lines, size_t length);
 /* Lets the lines of the spool itself through as well (kinds from TARN_TRACK_KINDS on). */
 void tarn_spool_read_all(tarn_spool_reader *reader);
 /* Nobody writes any more: a last line without its end is read, or bad, and not waited for. */
@@ -108,6 +113,16 @@ tarn_spool_opened tarn_spool_open_writer(tarn_spool_writer *writer, const char *
 /* Makes room when the spool is beyond the limit; acknowledged: number of the last event that every sink has (0 when
  * there is no sink). Returns how many points went that some sink has not. */
 int64_t tarn_spool_thin(tarn_spool_writer *writer, int64_t limit, int64_t acknowledged);
+/* The disk is full: takes the points that every sink has out of all segments, whatever the limit. Returns the bytes
+ * that became free. */
+int64_t tarn_spool_release(tarn_spool_writer *writer, int64_t acknowledged);
+/* Keeps some room on the disk for that, which has to write a little before it can free much. */
+void tarn_spool_reserve(const tarn_spool_writer *writer);
+void tarn_spool_use_reserve(const tarn_spool_writer *writer);
+/* The number of the last event that was written, in this process or before it. */
+int64_t tarn_spool_written(const tarn_spool_writer *writer);
+/* Ends the segment that is being written when no line of it is above `acknowledged`. */
+void tarn_spool_end_segment(tarn_spool_writer *writer, int64_t acknowledged);
 /* The bytes of all segments, and of files/. */
 int64_t tarn_spool_bytes(const char *folder);
 /* The bytes of a file, or of all files below a folder, of a spool; `relative`: its place there. */

@@ -2,7 +2,8 @@
  *
  * Invariants: 1. a batch lies in the buffer as it was read, and the buffer stays untouched until the next read; 2. a
  * line without its end is waited for as long as it is in the newest segment, and bad as soon as a newer one is there;
- * 3. numbers rise: a line whose number is not above the last one is passed over.
+ * 3. numbers rise: a line whose number is not above the last one is passed over;
+ * 4. lines in memory, which the disk did not take, come behind all segments.
  */
 #include "track/spool.h"
 
@@ -23,6 +24,9 @@ enum {
 
 struct tarn_spool_reader {
     tarn_path folder;
+    const char *rest; /* borrowed lines, and how many bytes of them are still to be read */
+    size_t rest_left;
+    bool in_rest;    /* they are what is read now, in place of a segment */
     int file;        /* -1: none is open */
     int64_t segment; /* its first number */
     int64_t last, limit;
@@ -122,6 +126,14 @@ static bool read_more(tarn_spool_reader *reader)
         reader->buffer = grown;
         reader->room *= 2;
     }
+    if (reader->in_rest) {
+        size_t room = reader->room - reader->end, count = reader->rest_left < room ? reader->rest_left : room;
+        memcpy(reader->buffer + reader->end, reader->rest, count);
+        reader->rest += count;
+        reader->rest_left -= count;
+        reader->end += count;
+        return count > 0;
+    }
     ssize_t got;
     do got = read(reader->file, reader->buffer + reader->end, reader->room - reader->end);
     while (got < 0 && errno == EINTR);
@@ -139,13 +151,23 @@ static bool has_enough(const tarn_spool_reader *reader)
     return reader->at_end || left >= reader->room / 2;
 }
 
+/* There is no segment behind the one that is open: goes on with the lines in memory. */
+static void enter_rest(tarn_spool_reader *reader)
+{
+    if (reader->file >= 0) close(reader->file);
+    reader->file = -1;
+    reader->begin = reader->end = 0;
+    reader->torn = reader->at_end = false;
+    reader->in_rest = true;
+}
+
 /* Makes the buffer begin with a whole line; false: there is none at the moment. */
 static bool refill(tarn_spool_reader *reader)
 {
     for (;;) {
         if (has_enough(reader)) return true;
         reader->at_end = false;
-        if (reader->file >= 0) {
+        if (reader->file >= 0 || reader->in_rest) {
             memmove(reader->buffer, reader->buffer + reader->begin, reader->end - reader->begin);
             reader->end -= reader->begin;
             reader->begin = 0;
@@ -159,14 +181,19 @@ static bool refill(tarn_spool_reader *reader)
                 return true;
             }
         }
+        if (reader->in_rest) return false;
         int64_t next = next_segment(reader);
-        if (reader->failed || (!next && !reader->whole)) return false;
+        if (reader->failed || (!next && !reader->whole && !reader->rest)) return false;
         if (reader->file >= 0 && read_more(reader)) continue; /* it came between the read and the look */
         if (reader->file >= 0 && reader->end) {               /* torn: its maker died */
             reader->torn = true;
             return true;
         }
-        if (!next) return false;
+        if (!next && !reader->rest) return false;
+        if (!next) {
+            enter_rest(reader);
+            continue;
+        }
         if (!open_segment(reader, next)) {
             if (reader->failed) return false;
             if (reader->file >= 0) close(reader->file);
@@ -236,7 +263,11 @@ static bool complete(tarn_spool_reader *reader, tarn_track_event *event, int64_t
     if (event->kind == TARN_TRACK_METRIC && (event->id = id_of(reader, event->key)) < 0) return false;
     if (event->file) {
         tarn_path *path = &reader->paths[reader->files++];
-        if (tarn_path_make(*path, "%s/%s", reader->folder, event->file)) (*path)[0] = '\0';
+        size_t open = reader->in_rest && !strncmp(event->file, TARN_SPOOL_OPEN_FILE, strlen(TARN_SPOOL_OPEN_FILE))
+                          ? strlen(TARN_SPOOL_OPEN_FILE)
+                          : 0; /* it never came to the spool */
+        if (tarn_path_make(*path, "%s/%s", open ? "/proc/self/fd" : reader->folder, event->file + open))
+            (*path)[0] = '\0';
         event->file = *path;
     }
     reader->numbers[index] = number;
@@ -362,6 +393,12 @@ void tarn_spool_limit(tarn_spool_reader *reader, int64_t number)
 void tarn_spool_read_all(tarn_spool_reader *reader)
 {
     reader->all = true;
+}
+
+void tarn_spool_set_rest(tarn_spool_reader *reader, const char *lines, size_t length)
+{
+    reader->rest = lines;
+    reader->rest_left = length;
 }
 
 bool tarn_spool_failed(const tarn_spool_reader *reader)

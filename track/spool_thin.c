@@ -8,7 +8,9 @@
  *  3. What goes leaves a line that says up to which step its key was here, in the same rename: a run that goes on does
  *     not record those steps again.
  *  4. A line that cannot be read stays as it is, byte for byte: a reader may still find good ones in it.
- *  5. The segment that is being written is left alone. A reader that has an old segment open reads it as it was.
+ *  5. A full disk makes room as the limit does, in what every sink has alone. That writes before it frees: the room for
+ *     it was reserved.
+ *  6. The segment that is being written is left alone. A reader that has an old segment open reads it as it was.
  */
 #include "track/spool.h"
 #include "runtime/base/write.h"
@@ -272,22 +274,55 @@ static void give_back(tarn_spool_writer *writer, thinning *state, int64_t freed)
     state->file_bytes = 0;
 }
 
+/* The segments but for the one that is being written. */
+static int ended_segments(const tarn_spool_writer *writer, int64_t **first)
+{
+    int count = tarn_spool_segments(writer->folder, first);
+    while (count > 0 && (*first)[count - 1] >= writer->segment && writer->segment) count--;
+    return count;
+}
+
+/* Takes the points that every sink has out of the oldest segments, until they are `least` bytes. Returns the bytes that
+ * became free. */
+static int64_t empty_segments(tarn_spool_writer *writer, const int64_t *first, int count, int64_t least,
+                              int64_t acknowledged)
+{
+    thinning state = {.writer = writer, .acknowledged = acknowledged, .all = true};
+    int64_t sum = 0;
+    for (int i = 0; i < count && writer->bytes > least; i++) {
+        int64_t last = i + 1 < count     ? first[i + 1] - 1
+                       : writer->segment ? writer->segment - 1
+                                         : tarn_spool_written(writer);
+        if (first[i] < writer->emptied || last > acknowledged) continue;
+        int64_t freed = thin_segment(&state, first[i]);
+        if (freed < 0) break;
+        sum += freed + state.file_bytes;
+        give_back(writer, &state, freed);
+        writer->emptied = first[i] + 1;
+    }
+    return sum;
+}
+
+int64_t tarn_spool_release(tarn_spool_writer *writer, int64_t acknowledged)
+{
+    int64_t *first, freed = 0;
+    tarn_spool_end_segment(writer, acknowledged);
+    int count = ended_segments(writer, &first);
+    if (count > 0 && first[0] <= acknowledged && first[count - 1] >= writer->emptied) {
+        tarn_spool_use_reserve(writer);
+        freed = empty_segments(writer, first, count, 0, acknowledged);
+    }
+    free(first);
+    return freed;
+}
+
 int64_t tarn_spool_thin(tarn_spool_writer *writer, int64_t limit, int64_t acknowledged)
 {
     int64_t *first, least = limit - limit / 8;
     if (writer->bytes <= limit) return 0;
-    int count = tarn_spool_segments(writer->folder, &first);
-    while (count > 0 && first[count - 1] >= writer->segment && writer->segment) count--; /* the one being written */
-    thinning state = {.writer = writer, .acknowledged = acknowledged, .all = true};
-    for (int i = 0; i < count && writer->bytes > least; i++) {
-        int64_t last = i + 1 < count ? first[i + 1] - 1 : writer->segment ? writer->segment - 1 : writer->next - 1;
-        if (first[i] < writer->emptied || last > acknowledged) continue;
-        int64_t freed = thin_segment(&state, first[i]);
-        if (freed < 0) break;
-        give_back(writer, &state, freed);
-        writer->emptied = first[i] + 1;
-    }
-    state.all = false;
+    int count = ended_segments(writer, &first);
+    thinning state = {.writer = writer, .acknowledged = acknowledged};
+    empty_segments(writer, first, count, least, acknowledged);
     /* A round that frees nothing ends it: one point a key and segment is the least. Points do not give way to files
      * that are larger than all of them: half the limit is theirs. */
     for (int tried = 0; tried < count && writer->bytes > least && writer->bytes - writer->file_bytes > limit / 2;) {

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SEGMENT_LEAST = 1 << 14, SEGMENT_MOST = 1 << 23 };
+enum { SEGMENT_LEAST = 1 << 14, SEGMENT_MOST = 1 << 23, RESERVE_MOST = 1 << 18 };
 
 /* The highest number that any sink has acknowledged: the spool may have lost its end with the power. */
 static int visit_acknowledged(void *user, const char *name)
@@ -96,7 +96,26 @@ tarn_spool_opened tarn_spool_open_writer(tarn_spool_writer *writer, const char *
     writer->next = first_number(writer->folder);
     writer->bytes = tarn_spool_bytes(writer->folder);
     writer->file_bytes = tarn_spool_file_bytes(writer->folder, "files");
+    tarn_spool_reserve(writer);
     return TARN_SPOOL_OPENED;
+}
+
+void tarn_spool_reserve(const tarn_spool_writer *writer)
+{
+    tarn_path path;
+    int64_t bytes = writer->segment_bytes < RESERVE_MOST ? writer->segment_bytes : RESERVE_MOST;
+    if (*writer->inbox || writer->lock < 0 || tarn_path_make(path, "%s/.reserve", writer->folder)) return;
+    int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (file < 0) return;
+    /* Not posix_fallocate: where the file system cannot do it, writing zeros would be no room of its own either. */
+    if (fallocate(file, 0, 0, bytes)) unlink(path);
+    close(file);
+}
+
+void tarn_spool_use_reserve(const tarn_spool_writer *writer)
+{
+    tarn_path path;
+    if (!*writer->inbox && writer->lock >= 0 && !tarn_path_make(path, "%s/.reserve", writer->folder)) unlink(path);
 }
 
 /* Remembers which event of an artifact is the newest. Out of memory the older copies stay, which is no harm. */
@@ -177,6 +196,19 @@ static int end_segment(tarn_spool_writer *writer)
     return 0;
 }
 
+int64_t tarn_spool_written(const tarn_spool_writer *writer)
+{
+    int64_t next = writer->next;
+    const char *end = writer->text.used ? memchr(writer->text.data, '\n', writer->text.used) : NULL;
+    if (end) tarn_spool_peek(writer->text.data, (size_t)(end - writer->text.data), &next);
+    return next - 1;
+}
+
+void tarn_spool_end_segment(tarn_spool_writer *writer, int64_t acknowledged)
+{
+    if (writer->size && tarn_spool_written(writer) <= acknowledged) end_segment(writer);
+}
+
 int tarn_spool_flush(tarn_spool_writer *writer)
 {
     if (!writer->text.used) return 0;
@@ -215,6 +247,7 @@ int tarn_spool_sync(tarn_spool_writer *writer)
 
 void tarn_spool_close_writer(tarn_spool_writer *writer)
 {
+    tarn_spool_use_reserve(writer);
     if (writer->file >= 0) close(writer->file);
     if (writer->lock >= 0) close(writer->lock);
     free(writer->text.data);

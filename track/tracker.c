@@ -452,12 +452,37 @@ static void tell_drain(const tarn_tracker *tracker, const char *name, const tarn
         snprintf(line, sizeof line, "takes events again, and has all of run %s", tracker->run_id);
     else if (all)
         snprintf(line, sizeof line, "refused %s of run %s: %s", refused, tracker->run_id, state->refusal);
+    else if (tracker->shown - state->acknowledged <= tracker->rest_count)
+        snprintf(line, sizeof line,
+                 "has not got the last %s of run %s, which are lost: the disk of the spool is full%s%s", behind,
+                 tracker->run_id, *state->problem ? ", and: " : "", state->problem);
     else
         snprintf(line, sizeof line, "is behind by %s of run %s%s%s%s%s%s%s", behind, tracker->run_id,
                  *state->problem ? ": " : "", state->problem, state->lost ? "; it refused " : "",
                  state->lost ? refused : "", state->lost ? ": " : "", state->lost ? state->refusal : "");
+    bool kept = tracker->shown - state->acknowledged > tracker->rest_count;
     tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %s %s%s%s", name, line,
-             all ? "" : "; what it has not yet is kept: tarn track push ", all ? "" : tracker->folder);
+             !kept                 ? ""
+             : tracker->rest_count ? "; what came to the spool is kept: tarn track push "
+                                   : "; what it has not yet is kept: tarn track push ",
+             kept ? tracker->folder : "");
+}
+
+/* What the disk never took went to the destinations from memory. Where one has not got all of it, that is lost. */
+static void tell_rest(tarn_tracker *tracker, const tarn_drain_state *states, int count)
+{
+    count_text rest;
+    int64_t missing = 0;
+    if (!tracker->rest_count) return;
+    for (int i = 0; i < count; i++)
+        if (tracker->shown - states[i].acknowledged > missing) missing = tracker->shown - states[i].acknowledged;
+    pthread_mutex_lock(&tracker->lock);
+    tracker->lost += missing < tracker->rest_count ? missing : tracker->rest_count;
+    pthread_mutex_unlock(&tracker->lock);
+    tarn_log(tracker->context, TARN_LOG_WARN,
+             "tracking: %s of run %s could not be written to the spool %s; the destinations were handed them from "
+             "memory",
+             print_count(rest, tracker->rest_count, "event"), tracker->run_id, tracker->folder);
 }
 
 /* Says what the threads left to be said. */
@@ -481,6 +506,7 @@ static void end_drains(tarn_tracker *tracker, double until)
     }
     tracker->drain_count = 0;
     say_lines(tracker);
+    tell_rest(tracker, states, count);
     for (int i = 0; i < count; i++) tell_drain(tracker, names[i], &states[i]);
     for (int i = 0; i < tracker->unopened_count; i++)
         tarn_log(tracker->context, TARN_LOG_WARN,

@@ -48,7 +48,11 @@ struct tarn_tracker {
     tarn_queued_event *batch; /* the writer's: TARN_TRACKER_BATCH events */
     tarn_spool_writer spool;  /* the writer's, as the inbox */
     struct tarn_inbox *inbox; /* of the holder; NULL elsewhere */
-    int64_t corrupt;          /* bad lines met when the spool was opened */
+    tarn_spool_text rest;     /* the writer's, of the holder: lines that never came to the disk, for the drains */
+    int64_t rest_count;
+    tarn_queued_files **rest_files; /* those that they name are open here */
+    size_t rest_file_count;
+    int64_t corrupt; /* bad lines met when the spool was opened */
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;  /* for the writer */

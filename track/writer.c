@@ -5,7 +5,9 @@
  * that a run that goes on from there knows it.
  *  2. When the disk refuses nothing is thrown away: what was taken waits as it is, the queue behind it fills up to its
  *     bound, and it is tried again every second; one line says so, one that it works again.
- *  3. An event whose file cannot be read any more is lost and counted; the others go on.
+ *  3. A full disk is made room on: points that every destination has leave the spool. When the tracker closes and the
+ *     disk still refuses, the destinations get what is left from memory.
+ *  4. An event whose file cannot be read any more is lost and counted; the others go on.
  */
 #include "track/inbox.h"
 #include "track/tracker_internal.h"
@@ -25,6 +27,7 @@
 #define OTHERS_SECONDS 1.0
 #define TELL_SECONDS   1.0
 #define AWAIT_SECONDS  0.01
+#define FULL_SECONDS   1.0
 
 typedef struct writing {
     tarn_tracker *tracker;
@@ -34,6 +37,8 @@ typedef struct writing {
     double synced_at, looked_at, told_at;
     tarn_inbox_looked looked; /* what the last look into the inbox found */
     bool looked_last;         /* closing, and nothing was there any more */
+    bool waited;              /* for the destinations, since the disk is full */
+    bool made_room;           /* on a full disk, with the room kept for that */
 } writing;
 
 static void wait_until(tarn_tracker *tracker, double until)
@@ -130,28 +135,39 @@ static void show(writing *state)
     pthread_mutex_lock(&tracker->lock);
     tracker->durable = state->taken;
     tracker->shown = last;
+    bool recovered = tracker->failing || state->made_room;
     if (tracker->failing) tarn_tracker_tell_locked(tracker, "the spool %s can be written again", tracker->folder);
     tracker->failing = false;
     pthread_cond_broadcast(&tracker->moved);
     pthread_mutex_unlock(&tracker->lock);
     for (int i = 0; i < tracker->drain_count; i++) tarn_drain_show(tracker->drains[i], last);
+    if (recovered && tracker->holds) tarn_spool_reserve(&tracker->spool);
+    state->made_room = state->waited = false;
 }
 
-/* Keeps the spool below its limit. */
-static void make_room(tarn_tracker *tracker)
+/* The number up to which every destination has the record, and which is behind. */
+static int64_t acknowledged_by_all(const tarn_tracker *tracker, const char **behind)
 {
-    int64_t limit = tracker->to.options.spool_limit, acknowledged = INT64_MAX;
-    if (!tracker->holds || tracker->spool.bytes <= limit) return;
-    const char *behind = "no destination";
+    int64_t acknowledged = INT64_MAX;
+    *behind = "no destination";
     for (int i = 0; i < tracker->drain_count; i++) {
         tarn_drain_state state;
         tarn_drain_get(tracker->drains[i], &state);
         if (state.acknowledged >= acknowledged) continue;
         acknowledged = state.acknowledged;
-        behind = tarn_drain_name(tracker->drains[i]);
+        *behind = tarn_drain_name(tracker->drains[i]);
     }
-    if (tracker->unopened_count) behind = tracker->unopened[0].name;
-    if (tracker->unopened_count || !tracker->drain_count) acknowledged = 0;
+    if (tracker->unopened_count) *behind = tracker->unopened[0].name;
+    return tracker->unopened_count || !tracker->drain_count ? 0 : acknowledged;
+}
+
+/* Keeps the spool below its limit. */
+static void make_room(tarn_tracker *tracker)
+{
+    const char *behind;
+    int64_t limit = tracker->to.options.spool_limit;
+    if (!tracker->holds || tracker->spool.bytes <= limit) return;
+    int64_t acknowledged = acknowledged_by_all(tracker, &behind);
     int64_t gone = tarn_spool_thin(&tracker->spool, limit, acknowledged);
     if (!gone) return;
     pthread_mutex_lock(&tracker->lock);
@@ -162,6 +178,39 @@ static void make_room(tarn_tracker *tracker)
                                  tracker->folder, (long long)(limit >> 20), behind);
     tracker->thinned += gone;
     pthread_mutex_unlock(&tracker->lock);
+}
+
+/* The disk took a part of the batch: destinations may have that. Returns the number of the last event there. */
+static int64_t show_written(tarn_tracker *tracker)
+{
+    int64_t last = tarn_spool_written(&tracker->spool);
+    if (tarn_spool_sync(&tracker->spool)) return 0;
+    pthread_mutex_lock(&tracker->lock);
+    if (last > tracker->shown) tracker->shown = last;
+    pthread_mutex_unlock(&tracker->lock);
+    for (int i = 0; i < tracker->drain_count; i++) tarn_drain_show(tracker->drains[i], last);
+    return last;
+}
+
+/* The disk is full. True: there is room now. */
+static bool make_room_at_once(writing *state, int error)
+{
+    const char *behind;
+    tarn_tracker *tracker = state->tracker;
+    if (!tracker->holds || (error != ENOSPC && error != EDQUOT)) return false;
+    int64_t last = show_written(tracker);
+    bool freed = tarn_spool_release(&tracker->spool, acknowledged_by_all(tracker, &behind)) > 0;
+    if (!freed && !state->waited && last > acknowledged_by_all(tracker, &behind)) {
+        /* Destinations that are at work have it in a moment: nothing worth a warning. */
+        double until = tarn_seconds() + FULL_SECONDS;
+        for (int i = 0; i < tracker->drain_count; i++) tarn_drain_wait(tracker->drains[i], last, until);
+        freed = tarn_spool_release(&tracker->spool, acknowledged_by_all(tracker, &behind)) > 0;
+        state->waited = true;
+    }
+    double until = tarn_seconds() + FULL_SECONDS;
+    for (int i = 0; freed && i < tracker->drain_count; i++) tarn_drain_let_go(tracker->drains[i], until);
+    state->made_room |= freed;
+    return freed;
 }
 
 /* The disk refused: waits a little before the next try. False: closing, it was the last one. Lock held. */
@@ -182,10 +231,69 @@ static bool wait_for_disk(tarn_tracker *tracker, int error)
     return true;
 }
 
+/* Prints an event that the spool did not take. False: it is lost. */
+static bool print_rest(tarn_tracker *tracker, tarn_queued_event *from)
+{
+    tarn_path path;
+    tarn_track_event event = {.kind = from->kind,
+                              .key = from->key,
+                              .text = from->text,
+                              .file = from->stored,
+                              .value = from->value,
+                              .step = from->step,
+                              .time_ms = from->time_ms};
+    if (from->files) {
+        /* The files of a model would have to lie in one folder. */
+        if (from->kind != TARN_TRACK_ARTIFACT || from->files->count != 1 || from->files->list[0].file < 0) return false;
+        size_t size = (tracker->rest_file_count + 1) * sizeof(tarn_queued_files *);
+        tarn_queued_files **grown = realloc(tracker->rest_files, size);
+        if (!grown || tarn_path_make(path, TARN_SPOOL_OPEN_FILE "%d", from->files->list[0].file)) return false;
+        tracker->rest_files = grown;
+        tracker->rest_files[tracker->rest_file_count++] = from->files;
+        from->files = NULL;
+        event.file = path;
+    }
+    return tarn_spool_add(&tracker->spool, &event) >= 0;
+}
+
+/* Closing, and the disk still refuses: the destinations get what is left from memory. */
+static void hand_over_rest(writing *state)
+{
+    tarn_tracker *tracker = state->tracker;
+    int64_t lost = 0, count = 0;
+    do {
+        for (; state->at < state->count; state->at++) {
+            lost += !print_rest(tracker, &state->batch[state->at]);
+            tarn_queued_event_free(&state->batch[state->at]);
+        }
+        pthread_mutex_lock(&tracker->lock);
+        state->count = tarn_queue_take(&tracker->queue, state->batch, TARN_TRACKER_BATCH);
+        pthread_mutex_unlock(&tracker->lock);
+        state->at = 0;
+    } while (state->count);
+    tracker->rest = tracker->spool.text;
+    tracker->spool.text = (tarn_spool_text){0};
+    for (size_t i = 0; i < tracker->rest.used; i++) count += tracker->rest.data[i] == '\n';
+    int64_t last = tracker->spool.next - 1;
+    pthread_mutex_lock(&tracker->lock);
+    tracker->rest_count = count;
+    tracker->lost += lost;
+    tracker->durable = tracker->queue.added;
+    tracker->shown = last;
+    pthread_cond_broadcast(&tracker->moved);
+    pthread_mutex_unlock(&tracker->lock);
+    for (int i = 0; i < tracker->drain_count; i++)
+        tarn_drain_show_rest(tracker->drains[i], tracker->rest.data, tracker->rest.used, last);
+}
+
 /* Closing, and the disk still refuses: counts what never came to it. */
 static void give_up(writing *state)
 {
     tarn_tracker *tracker = state->tracker;
+    if (tracker->holds && tracker->drain_count) {
+        hand_over_rest(state);
+        return;
+    }
     int64_t lost = (int64_t)(state->count - state->at);
     for (size_t i = 0; i < tracker->spool.text.used; i++) lost += tracker->spool.text.data[i] == '\n';
     for (; state->at < state->count; state->at++) tarn_queued_event_free(&state->batch[state->at]);
@@ -246,6 +354,7 @@ static bool go_round(writing *state)
         return true;
     }
     int error = errno;
+    if (make_room_at_once(state, error)) return true;
     pthread_mutex_lock(&tracker->lock);
     goes_on = wait_for_disk(tracker, error);
     pthread_mutex_unlock(&tracker->lock);
