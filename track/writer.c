@@ -245,9 +245,10 @@ static bool print_rest(tarn_tracker *tracker, tarn_queued_event *from)
     if (from->files) {
         /* The files of a model would have to lie in one folder. */
         if (from->kind != TARN_TRACK_ARTIFACT || from->files->count != 1 || from->files->list[0].file < 0) return false;
+        if (tarn_path_make(path, TARN_SPOOL_OPEN_FILE "%d", from->files->list[0].file)) return false;
         size_t size = (tracker->rest_file_count + 1) * sizeof(tarn_queued_files *);
         tarn_queued_files **grown = realloc(tracker->rest_files, size);
-        if (!grown || tarn_path_make(path, TARN_SPOOL_OPEN_FILE "%d", from->files->list[0].file)) return false;
+        if (!grown) return false;
         tracker->rest_files = grown;
         tracker->rest_files[tracker->rest_file_count++] = from->files;
         from->files = NULL;
