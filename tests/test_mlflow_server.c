@@ -415,7 +415,9 @@ Test(mlflow_server, a_killed_training_is_one_run_with_every_point_once)
     waitpid(training, &status, 0);
     char *log = tarn_test_format("%s/log", folder), *said = tarn_test_read(log, NULL);
     cr_assert(WIFEXITED(status) && !WEXITSTATUS(status), "%s", said);
-    cr_expect(strstr(said, "recording to the MLflow server ") && strstr(said, "/#/experiments/"), "%s", said);
+    /* Where the run is to be seen is told when the server answers, which may be after the last step here: test_mlflow.
+     */
+    cr_expect(strstr(said, "recording to the MLflow server "), "%s", said);
     cr_expect_eq(tarn_test_tarn(folder, "", 0, "track alias words champion 1", &output), 0, "%s", output);
     free(output);
     line = tarn_test_format("ls %s/checkpoints/spool", folder);
