@@ -61,7 +61,8 @@ static bool note_down(model *model, const char *name, const char *value)
 {
     tarn_path path, temporary;
     cJSON_DeleteItemFromObjectCaseSensitive(model->note, name);
-    char *text = tarn_mlflow_add_text(model->note, name, value) ? cJSON_PrintUnformatted(model->notes) : NULL;
+    /* Copies the name: the caller's may be made up, unlike the literals tarn_mlflow_add_text keeps a pointer to. */
+    char *text = cJSON_AddStringToObject(model->note, name, value) ? cJSON_PrintUnformatted(model->notes) : NULL;
     /* Notes save looking at the server; that they cannot be written loses nothing. */
     if (text && !tarn_path_make(path, "%s/models.json", model->sink->state) &&
         !tarn_path_make(temporary, "%s/.models.json", model->sink->state))
