@@ -315,8 +315,7 @@ bool tarn_checkpoint_scan(int64_t **steps, int *count, const char *directory, ta
     return done;
 }
 
-/* ---- best ----------------------------------------------------------------------------------------------------------
- */
+/* ---- best -------------------------------------------------------------------------------------------------------- */
 
 static bool copy_file(const char *from, const char *to)
 {

@@ -1,7 +1,9 @@
 /* hdf5_file.h - the only door to HDF5: makes the empty file whose bytes serve as a template, and reads verified files.
  *
- * Invariants: 1. nothing here writes data: HDF5 is the format, not the write path; 2. every call leaves HDF5's error
- * printing as it found it and closes what it opened; 3. one thread at a time.
+ * Invariants
+ *  1. Nothing here writes data: HDF5 is the format, not the write path.
+ *  2. Every call leaves HDF5's error printing as it found it and closes what it opened.
+ *  3. One thread at a time.
  */
 #ifndef TARN_CHECKPOINT_HDF5_FILE_H
 #define TARN_CHECKPOINT_HDF5_FILE_H

@@ -1,7 +1,8 @@
 /* header.h - the user block: the 4096 bytes in front of the HDF5 image that say what the image must be.
  *
- * Invariants: 1. little-endian, fixed offsets, unused bytes zero; 2. its last 32 bytes are the SHA-256 of all bytes
- * before them, so that no bit of the block can flip unnoticed.
+ * Invariants
+ *  1. little-endian, fixed offsets, unused bytes zero.
+ *  2. Its last 32 bytes are the SHA-256 of all bytes before them, so that no bit of the block can flip unnoticed.
  *
  *   0 magic "TARNCKPT"   8 u32 version   12 u32 bytes of the block   16 i64 step   24 i64 bytes of the image
  *   32 SHA-256 of the image   64 digest of the training state   96 zeros   4064 SHA-256 of bytes 0 to 4063

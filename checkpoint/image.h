@@ -1,8 +1,9 @@
 /* image.h - the bytes of a checkpoint file: a template HDF5 made once, and the writer that streams state through it.
  *
- * Invariants: 1. the file is a function of step, entries and texts alone (no time, host or number of ranks in it);
- * 2. the image is written in ascending order, once, data straight from the entries' memory; 3. a template serves as
- * long as names, types, shapes and the texts' capacities stay the same.
+ * Invariants
+ *  1. The file is a function of step, entries and texts alone (no time, host or number of ranks in it).
+ *  2. The image is written in ascending order, once, data straight from the entries' memory.
+ *  3. A template serves as long as names, types, shapes and the texts' capacities stay the same.
  */
 #ifndef TARN_CHECKPOINT_IMAGE_H
 #define TARN_CHECKPOINT_IMAGE_H

@@ -79,8 +79,7 @@ tarn_status tarn_checkpoint_peek(tarn_context *context, const char *path, const 
     return status;
 }
 
-/* ---- init_from -----------------------------------------------------------------------------------------------------
- */
+/* ---- init_from --------------------------------------------------------------------------------------------------- */
 
 /* The module's parameters as entries; names are "model/" and the parameter's. NULL when memory is short. */
 static tarn_checkpoint_entry *entries_of(const tarn_module *module, int count)

@@ -1,8 +1,9 @@
 /* load.c - reading state back: rank 0 reads and checks, all ranks agree on the outcome, then everybody gets a copy.
  *
- * Invariants: 1. every entry is checked before the first is filled; 2. no rank enters a broadcast before all ranks
- * agreed that rank 0 has what it broadcasts; 3. parts are verified by all ranks at once, rank k mod P those of number
- * k, but believed or rejected by rank 0.
+ * Invariants
+ *  1. Every entry is checked before the first is filled.
+ *  2. No rank enters a broadcast before all ranks agreed that rank 0 has what it broadcasts.
+ *  3. Parts are verified by all ranks at once, rank k mod P those of number k, but believed or rejected by rank 0.
  */
 #include "checkpoint/load.h"
 #include "checkpoint/store_internal.h"
@@ -13,8 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- comparing -----------------------------------------------------------------------------------------------------
- */
+/* ---- comparing --------------------------------------------------------------------------------------------------- */
 
 void tarn_checkpoint_shape_text(char out[TARN_CHECKPOINT_SHAPE_TEXT], tarn_dtype dtype, int ndim, const int64_t *shape)
 {
@@ -87,8 +87,7 @@ static tarn_status resize(tarn_checkpoint_store *store, tarn_checkpoint_entry *e
     return TARN_OK;
 }
 
-/* ---- rank 0 --------------------------------------------------------------------------------------------------------
- */
+/* ---- rank 0 ------------------------------------------------------------------------------------------------------ */
 
 static tarn_status gather_texts(tarn_checkpoint_store *store, tarn_checkpoint_reader *file, const char *path)
 {
@@ -143,8 +142,7 @@ static tarn_status fill(tarn_checkpoint_store *store, tarn_checkpoint_reader *fi
     return gather_texts(store, file, path);
 }
 
-/* ---- verifying parts together -------------------------------------------------------------------------------------
- */
+/* ---- verifying parts together ------------------------------------------------------------------------------------ */
 
 static const char verifying[] = "verifying the parts of the checkpoint";
 
@@ -217,8 +215,7 @@ static tarn_status load_here(tarn_checkpoint_store *store, tarn_checkpoint_entry
     return status;
 }
 
-/* ---- all ranks -----------------------------------------------------------------------------------------------------
- */
+/* ---- all ranks --------------------------------------------------------------------------------------------------- */
 
 static tarn_status share_texts(tarn_checkpoint_store *store, int64_t bytes)
 {

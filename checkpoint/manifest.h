@@ -9,7 +9,9 @@
  *   part-001.h5 4194304 <...>
  *   sha256 <of all lines above>
  *
- * Invariants: 1. its bytes are a function of the parts; 2. a manifest any bit of which has changed is not accepted.
+ * Invariants
+ *  1. Its bytes are a function of the parts.
+ *  2. A manifest any bit of which has changed is not accepted.
  */
 #ifndef TARN_CHECKPOINT_MANIFEST_H
 #define TARN_CHECKPOINT_MANIFEST_H

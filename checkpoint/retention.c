@@ -1,9 +1,9 @@
 /* retention.c - which checkpoints stay: the newest `keep`, the best, and those of an abandoned future under another
  * name.
  *
- * Invariants: 1. an older one goes only after a newer one is durable, or, on a full disk, after a newer one was
- * verified;
- * 2. a broken one does not count as kept.
+ * Invariants
+ *  1. An older one goes only after a newer one is durable, or, on a full disk, after a newer one was verified.
+ *  2. A broken one does not count as kept.
  */
 #include "checkpoint/store_internal.h"
 #include "checkpoint/verify.h"

@@ -6,8 +6,10 @@
  * phases at the same steps. When nobody is still writing: rank 0 commits, or, when somebody failed, cleans up; after a
  * full disk it prunes first, and the same snapshots are written once more.
  *
- * Invariants: 1. the phase changes by agreed votes alone; 2. the manifest is begun only after every rank voted that its
- * parts are durable; 3. the step is acknowledged on all ranks by the same vote, after rank 0's rename is durable.
+ * Invariants
+ *  1. The phase changes by agreed votes alone.
+ *  2. The manifest is begun only after every rank voted that its parts are durable.
+ *  3. The step is acknowledged on all ranks by the same vote, after rank 0's rename is durable.
  */
 #include "checkpoint/store_internal.h"
 #include "runtime/base/context.h"

@@ -3,9 +3,11 @@
  * A job that loses the host of rank 0, or is started with its hosts in another order, resumes from whatever the new
  * host of rank 0 finds there. In a directory of that host's own it would find nothing and begin anew in silence.
  *
- * Invariants: 1. jobs on one host do no work at all; 2. the check is by a file made for it, whose name nobody could
- * have known before: an older copy of the directory, or another one of the same name, is not taken for this one; 3. it
- * leaves no file behind.
+ * Invariants
+ *  1. Jobs on one host do no work at all.
+ *  2. The check is by a file made for it, whose name nobody could have known before: an older copy of the directory, or
+ *     another one of the same name, is not taken for this one.
+ *  3. It leaves no file behind.
  */
 #ifndef TARN_CHECKPOINT_SHARED_H
 #define TARN_CHECKPOINT_SHARED_H

@@ -1,8 +1,10 @@
 /* snapshot.h - the copy of the state that a checkpoint is written from, while training changes the original.
  *
- * Invariants: 1. taking one costs one copy: the memory is made and touched before, laid out in the order of the
- * originals' addresses, so that neighbours are copied in one piece; 2. nothing of the caller's is used after the copy:
- * names and texts are copied too; 3. it belongs to one thread at a time.
+ * Invariants
+ *  1. Taking one costs one copy: the memory is made and touched before, laid out in the order of the originals'
+ *     addresses, so that neighbours are copied in one piece.
+ *  2. Nothing of the caller's is used after the copy: names and texts are copied too.
+ *  3. It belongs to one thread at a time.
  */
 #ifndef TARN_CHECKPOINT_SNAPSHOT_H
 #define TARN_CHECKPOINT_SNAPSHOT_H

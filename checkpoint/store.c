@@ -1,8 +1,10 @@
 /* store.c - opening a directory of checkpoints, and the training thread's half of a save: copy the state, hand it to
  * the writer thread (commit.c), and take note of how that ended.
  *
- * Invariants: 1. a step waits for a copy, never for the disk, unless the request insists; 2. one write is under way at
- * most; 3. HDF5 and the log are used by the training thread alone.
+ * Invariants
+ *  1. A step waits for a copy, never for the disk, unless the request insists.
+ *  2. One write is under way at most.
+ *  3. HDF5 and the log are used by the training thread alone.
  */
 #include "checkpoint/parts.h"
 #include "checkpoint/store_internal.h"
@@ -15,8 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- life ----------------------------------------------------------------------------------------------------------
- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static tarn_status open_here(tarn_checkpoint_store *store, const char *directory)
 {
@@ -94,8 +95,7 @@ void tarn_checkpoint_store_close(tarn_checkpoint_store *store)
     free(store);
 }
 
-/* ---- the writer's reports -----------------------------------------------------------------------------------------
- */
+/* ---- the writer's reports ---------------------------------------------------------------------------------------- */
 
 void tarn_checkpoint_log_notes(tarn_checkpoint_store *store)
 {
@@ -158,8 +158,7 @@ int64_t tarn_checkpoint_left_out(const tarn_checkpoint_store *store)
     return store->left_out;
 }
 
-/* ---- this rank's files --------------------------------------------------------------------------------------------
- */
+/* ---- this rank's files ------------------------------------------------------------------------------------------- */
 
 static void free_own(tarn_checkpoint_store *store)
 {
@@ -245,8 +244,7 @@ int64_t tarn_checkpoint_snapshot_bytes(const tarn_checkpoint_store *store, const
     return bytes < 0 ? 0 : bytes / parts * own;
 }
 
-/* ---- taking -------------------------------------------------------------------------------------------------------
- */
+/* ---- taking ------------------------------------------------------------------------------------------------------ */
 
 static void touch(void *argument)
 {

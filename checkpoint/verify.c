@@ -128,8 +128,7 @@ bool tarn_checkpoint_verify(tarn_checkpoint_found *found, bool contents, tarn_pr
     return tarn_checkpoint_verify_share(found, contents, 0, 1, problem);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------------
- */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static bool add_to_digest(tarn_sha256 *sha, tarn_checkpoint_reader *reader, const tarn_hdf5_dataset *dataset,
                           tarn_problem *problem)

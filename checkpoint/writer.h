@@ -1,8 +1,10 @@
 /* writer.h - the thread that makes checkpoints durable under the steps that follow: one job at a time, in order.
  *
- * Invariants: 1. all signals are blocked in it: they are for the thread that trains; 2. what a job uses belongs to it
- * from submit until busy is false; the handing over in both directions is ordered by the writer's lock; 3. it never
- * logs: what it has to say is left for the thread that asks.
+ * Invariants
+ *  1. All signals are blocked in it: they are for the thread that trains.
+ *  2. What a job uses belongs to it from submit until busy is false; the handing over in both directions is ordered by
+ *     the writer's lock.
+ *  3. It never logs: what it has to say is left for the thread that asks.
  */
 #ifndef TARN_CHECKPOINT_WRITER_H
 #define TARN_CHECKPOINT_WRITER_H

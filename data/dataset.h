@@ -1,9 +1,10 @@
 /* dataset.h - the inside of a tarn_dataset: what the sources (text, idx, arrays, callback) share.
  *
- * Invariants: 1. a source's read changes nothing in the dataset: any number of threads may read at once; 2. read
- * reports through a tarn_data_error and never through the context, so that a sample read ahead and never used fails
- * nobody;
- * 3. the validation part is a second tarn_dataset on the same source, owned by the first.
+ * Invariants
+ *  1. A source's read changes nothing in the dataset: any number of threads may read at once.
+ *  2. Read reports through a tarn_data_error and never through the context, so that a sample read ahead and never used
+ *     fails nobody.
+ *  3. The validation part is a second tarn_dataset on the same source, owned by the first.
  */
 #ifndef TARN_DATA_DATASET_H
 #define TARN_DATA_DATASET_H

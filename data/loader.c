@@ -1,9 +1,10 @@
 /* loader.c - the rows of a step, the next step's read ahead by a thread.
  *
- * Invariants: 1. what a step holds depends on (dataset, options, step) alone, never on what was loaded before or by
- * whom;
- * 2. two blocks of memory: the caller's current one, and the other, which belongs to the thread while `busy` is set and
- * to the caller otherwise; 3. the thread records no error: it leaves it in its block, for the load that wants the step.
+ * Invariants
+ *  1. What a step holds depends on (dataset, options, step) alone, never on what was loaded before or by whom.
+ *  2. Two blocks of memory: the caller's current one, and the other, which belongs to the thread while `busy` is set
+ *     and to the caller otherwise.
+ *  3. The thread records no error: it leaves it in its block, for the load that wants the step.
  */
 #include "data/loader.h"
 #include "data/dataset.h"

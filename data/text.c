@@ -1,9 +1,10 @@
 /* text.c - a text as windows of tokens.
  *
- * Invariants: 1. tokens 0 .. n - v - 1 are the training part, the last v the validation part; no window crosses the
- * cut;
- * 2. window i of a part starts at token i * context of it, its targets are its inputs one further on: no token is a
- * target twice; 3. the vocabulary is that of the whole text, so that both parts are encoded alike.
+ * Invariants
+ *  1. Tokens 0 .. n - v - 1 are the training part, the last v the validation part; no window crosses the cut.
+ *  2. Window i of a part starts at token i * context of it, its targets are its inputs one further on: no token is a
+ *     target twice.
+ *  3. The vocabulary is that of the whole text, so that both parts are encoded alike.
  */
 #include "data/dataset.h"
 #include "data/tokenizer.h"

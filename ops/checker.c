@@ -24,8 +24,7 @@ enum { ALL_GRADIENTS = -1, FILL_REFERENCE = 0xCB, FILL_OTHER = 0x5C, STREAM_GRAD
 
 static const char *const isa_names[TARN_ISA_COUNT] = {"scalar", "avx2", "avx512"};
 
-/* ---- running ------------------------------------------------------------------------------------------------------
- */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 bool checker_infer(checker *check, const checker_inputs *inputs, tarn_call *call)
 {
@@ -139,8 +138,7 @@ bool checker_backward(checker *check, const checker_inputs *inputs, const checke
     return checker_launch(check, kernel, call, threads);
 }
 
-/* ---- comparing ----------------------------------------------------------------------------------------------------
- */
+/* ---- comparing --------------------------------------------------------------------------------------------------- */
 
 typedef struct variant {
     const char *pass, *inputs;
@@ -295,8 +293,7 @@ static void check_kernels(checker *check, tarn_dtype real, bool special)
     check_backward(check, &inputs, &reference, dtype, label);
 }
 
-/* ---- the public function ------------------------------------------------------------------------------------------
- */
+/* ---- the public function ----------------------------------------------------------------------------------------- */
 
 static tarn_status prepare(checker *check)
 {

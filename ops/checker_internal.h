@@ -3,9 +3,10 @@
  * checker.c runs kernels against the scalar one; checker_data.c makes inputs, guarded memory and comparisons;
  * checker_gradient.c runs the op through a real tape and compares gradients with central differences.
  *
- * Invariants: 1. all memory of a check comes from one arena and goes with it; 2. values are functions of fixed seeds
- * and positions, the same for every element type and memory layout; 3. only the first failure's message is kept, all
- * are counted.
+ * Invariants
+ *  1. All memory of a check comes from one arena and goes with it.
+ *  2. Values are functions of fixed seeds and positions, the same for every element type and memory layout.
+ *  3. Only the first failure's message is kept, all are counted.
  */
 #ifndef TARN_OPS_CHECKER_INTERNAL_H
 #define TARN_OPS_CHECKER_INTERNAL_H

@@ -211,8 +211,7 @@ Test(checkpoint, bad_names_and_shapes_are_refused)
     cr_assert(!exists("ckpt-000000000001.h5") && !exists(".tmp-template.h5"));
 }
 
-/* ---- retention -----------------------------------------------------------------------------------------------------
- */
+/* ---- retention --------------------------------------------------------------------------------------------------- */
 
 Test(checkpoint, the_newest_and_the_best_are_kept)
 {
@@ -260,8 +259,7 @@ Test(checkpoint, a_run_that_went_back_leaves_later_steps_aside)
     check_loaded(60);
 }
 
-/* ---- damage --------------------------------------------------------------------------------------------------------
- */
+/* ---- damage ------------------------------------------------------------------------------------------------------ */
 
 static void damage(const char *path, const char *bytes, size_t count, int64_t good)
 {
@@ -391,8 +389,7 @@ Test(checkpoint, retention_does_not_count_broken_files)
     free(path);
 }
 
-/* ---- another model -------------------------------------------------------------------------------------------------
- */
+/* ---- another model ----------------------------------------------------------------------------------------------- */
 
 Test(checkpoint, another_shape_names_dataset_and_both_shapes)
 {

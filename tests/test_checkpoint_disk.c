@@ -245,8 +245,7 @@ Test(checkpoint_disk, a_kill_loses_nothing_that_was_acknowledged)
     }
 }
 
-/* ---- several ranks -------------------------------------------------------------------------------------------------
- */
+/* ---- several ranks ----------------------------------------------------------------------------------------------- */
 
 static int run_case(int ranks, const char *mode, const char *argument, char **output)
 {
@@ -343,8 +342,7 @@ Test(checkpoint_disk, a_module_begins_from_a_checkpoint)
     free(best);
 }
 
-/* ---- other people's tools ------------------------------------------------------------------------------------------
- */
+/* ---- other people's tools ---------------------------------------------------------------------------------------- */
 
 static char *saved_file(void)
 {

@@ -334,8 +334,7 @@ Test(config, failures_of_the_caller_name_the_place)
     tarn_config_destroy(config);
 }
 
-/* ---- the schema
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the schema -------------------------------------------------------------------------------------------------- */
 
 static size_t section_of(const char *name)
 {

@@ -293,8 +293,7 @@ Test(launch, what_is_wrong_is_told_before_anything_is_written)
     }
 }
 
-/* ---- tarn train inside a SageMaker job ----------------------------------------------------------------------------
- */
+/* ---- tarn train inside a SageMaker job --------------------------------------------------------------------------- */
 
 static void hyper_parameters(const char *json)
 {

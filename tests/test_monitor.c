@@ -24,8 +24,7 @@ static bool answer_ok(tarn_test_hub *self, int connection, int rank, const char 
     return true;
 }
 
-/* ---- without ranks
- * ---------------------------------------------------------------------------------------------- */
+/* ---- without ranks ----------------------------------------------------------------------------------------------- */
 
 Test(monitor, texts_are_whole_and_cut_between_characters)
 {
@@ -113,8 +112,7 @@ Test(monitor, a_single_process_has_none)
     cr_assert(tarn_exit(context) == 0);
 }
 
-/* ---- the channel
- * ------------------------------------------------------------------------------------------------ */
+/* ---- the channel ------------------------------------------------------------------------------------------------- */
 
 Test(channel, an_address_that_makes_no_sense)
 {
@@ -367,8 +365,7 @@ Test(channel, the_first_error_is_told, .timeout = 120)
     free(log);
 }
 
-/* ---- hangs
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- hangs ------------------------------------------------------------------------------------------------------- */
 
 /* Asks a rank that stands still without waiting for its stacks, and hangs up when they are here. */
 static bool answer_stacks(tarn_test_hub *self, int connection, int rank, const char *line)
@@ -453,8 +450,7 @@ Test(hang, a_rank_that_never_leaves, .timeout = 120)
     free(output);
 }
 
-/* ---- orphans
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- orphans ----------------------------------------------------------------------------------------------------- */
 
 static int pids_of(const char *path, pid_t pids[2])
 {

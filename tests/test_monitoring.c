@@ -97,9 +97,7 @@ static void must_run(const char *command)
     free(output);
 }
 
-/* ---- what runs export
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- what runs export -------------------------------------------------------------------------------------------- */
 
 /* The texts of runs that between them have everything to show. */
 static char *exported(void)
@@ -235,9 +233,7 @@ Test(monitoring, the_dashboard_and_the_alerts_use_names_that_a_run_exports)
     free(text);
 }
 
-/* ---- the dashboard as it stands
- * --------------------------------------------------------------------------------------
- */
+/* ---- the dashboard as it stands ---------------------------------------------------------------------------------- */
 
 static void check_variables(const cJSON *object, void *user)
 {
@@ -409,9 +405,7 @@ Test(monitoring, promtool_has_nothing_to_say_about_the_text_of_runs)
     free(text);
 }
 
-/* ---- runs that cannot serve
- * ------------------------------------------------------------------------------------------
- */
+/* ---- runs that cannot serve -------------------------------------------------------------------------------------- */
 
 static int times(const char *text, const char *what)
 {
@@ -447,9 +441,7 @@ Test(monitoring, a_wrong_address_ends_all_ranks_and_a_taken_port_is_one_warning)
     close(file);
 }
 
-/* ---- a real Prometheus
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- a real Prometheus ------------------------------------------------------------------------------------------- */
 
 static int free_port(void)
 {

@@ -90,8 +90,7 @@ Test(ops, rows_are_alphabetical_and_registered)
     tarn_exit(context);
 }
 
-/* ---- the checker refuses what is wrong ------------------------------------------------------------------------------
- */
+/* ---- the checker refuses what is wrong --------------------------------------------------------------------------- */
 
 /* An op of the test: y = x^2 row by row plus the row's sum, so that there is an order of summation to get wrong. */
 static tarn_status infer_square(tarn_call *call)

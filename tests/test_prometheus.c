@@ -37,8 +37,7 @@ static void tear_down(void)
 
 TestSuite(prometheus, .init = set_up, .fini = tear_down, .timeout = 600);
 
-/* ---- support -------------------------------------------------------------------------------------------------------
- */
+/* ---- support ----------------------------------------------------------------------------------------------------- */
 
 static tarn_sink_run run_of(const char *name)
 {
@@ -171,8 +170,7 @@ static void check_text(const char *text)
     free(path);
 }
 
-/* ---- names ---------------------------------------------------------------------------------------------------------
- */
+/* ---- names ------------------------------------------------------------------------------------------------------- */
 
 Test(prometheus, keys_become_names_labels_and_base_units)
 {
@@ -275,8 +273,7 @@ Test(prometheus, random_keys_become_valid_series_that_are_never_the_same)
     for (int i = 0; i < count; i++) free(series[i]);
 }
 
-/* ---- the text ------------------------------------------------------------------------------------------------------
- */
+/* ---- the text ---------------------------------------------------------------------------------------------------- */
 
 static const tarn_track_event some_events[] = {
     {.kind = TARN_TRACK_BEGIN,
@@ -413,8 +410,7 @@ Test(prometheus, tracking_says_how_far_behind_it_is)
     sink->destroy(sink);
 }
 
-/* ---- the web server ------------------------------------------------------------------------------------------------
- */
+/* ---- the web server ---------------------------------------------------------------------------------------------- */
 
 Test(prometheus, pages_methods_and_headers)
 {
@@ -583,8 +579,7 @@ Test(prometheus, threads_of_the_sink_leave_signals_to_the_main_thread)
     sink->destroy(sink);
 }
 
-/* ---- addresses and files that are none ------------------------------------------------------------------------------
- */
+/* ---- addresses and files that are none --------------------------------------------------------------------------- */
 
 Test(prometheus, wrong_addresses_are_errors_that_name_key_and_remedy)
 {
@@ -698,9 +693,7 @@ Test(prometheus, files_that_cannot_be_written_are_errors)
     free(path);
 }
 
-/* ---- the file, and what outlives a process
- * ---------------------------------------------------------------------------
- */
+/* ---- the file, and what outlives a process ----------------------------------------------------------------------- */
 
 Test(prometheus, the_file_is_whole_at_every_moment_and_ends_with_the_last_values)
 {

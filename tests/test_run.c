@@ -385,8 +385,7 @@ Test(run, fewer_ranks_when_hosts_are_gone_and_more_when_they_return)
     free(path);
 }
 
-/* ---- files and terminals that stand still -------------------------------------------------------------------------
- */
+/* ---- files and terminals that stand still ------------------------------------------------------------------------ */
 
 /* $STALL before a command: what `tarn run` does to files that begin with $FILES waits while the file `still` exists. */
 #define STALL                                                                                                          \
@@ -447,8 +446,7 @@ Test(run, a_stderr_that_nobody_reads_holds_up_nothing_but_its_lines)
     free(output);
 }
 
-/* ---- tarn train ----------------------------------------------------------------------------------------------------
- */
+/* ---- tarn train -------------------------------------------------------------------------------------------------- */
 
 static const char run_file[] = "seed: 5\n"
                                "model: {kind: gpt, layers: 2, heads: 2, width: 32, context: 32, dropout: 0.1}\n"

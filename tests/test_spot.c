@@ -41,8 +41,7 @@ static void tear_down(void)
 
 TestSuite(spot, .init = set_up, .fini = tear_down, .timeout = 600);
 
-/* ---- the providers' words -------------------------------------------------------------------------------------------
- */
+/* ---- the providers' words ---------------------------------------------------------------------------------------- */
 
 /* Polls in this process, `polls` times; the last answer. */
 static tarn_spot_news poll_with(tarn_spot_session *session, const tarn_spot_provider *provider, int polls)
@@ -188,8 +187,7 @@ Test(spot, machines_are_told_by_their_firmware)
     cr_expect_null(tarn_spot_detect("/nowhere"));
 }
 
-/* ---- the budget -----------------------------------------------------------------------------------------------------
- */
+/* ---- the budget -------------------------------------------------------------------------------------------------- */
 
 static int warnings;
 static void count_warnings(void *user, tarn_log_level level, const char *line)
@@ -229,8 +227,7 @@ Test(spot, the_budget_warns_once_when_step_and_two_saves_do_not_fit)
     tarn_exit(context);
 }
 
-/* ---- whole runs -----------------------------------------------------------------------------------------------------
- */
+/* ---- whole runs -------------------------------------------------------------------------------------------------- */
 
 /* Runs tarn, expects the exit code, returns the output. */
 static char *tarn(const char *environment, int ranks, int expected, const char *arguments)

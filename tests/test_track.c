@@ -596,8 +596,7 @@ Test(track, commit_of_the_repository)
     cr_assert_str_eq(found, "");
 }
 
-/* ---- the real MLflow
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the real MLflow --------------------------------------------------------------------------------------------- */
 
 static const tarn_document_entry *entry_of(const tarn_document *document, const char *key)
 {

@@ -187,8 +187,7 @@ Test(track_catalog, processes_get_versions_of_their_own)
     expect_shell("ls models/raced", "meta.yaml\nversion-1\nversion-2\nversion-3\nversion-4\nversion-5\nversion-6");
 }
 
-/* ---- the real MLflow ----------------------------------------------------------------------------------------------
- */
+/* ---- the real MLflow --------------------------------------------------------------------------------------------- */
 
 /* Runs a script of tests/python; NULL (after saying why) where there is no Python for it. Freed by the caller. */
 static char *python(const char *module, const char *script, const char *arguments)

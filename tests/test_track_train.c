@@ -475,8 +475,7 @@ Test(track_train, a_spool_is_pushed_to_another_store)
                  "same");
 }
 
-/* ---- samples of a host ----------------------------------------------------------------------------------------------
- */
+/* ---- samples of a host ------------------------------------------------------------------------------------------- */
 
 Test(track_train, the_kernels_counters)
 {
@@ -513,8 +512,7 @@ Test(track_train, hosts_are_numbered_by_their_first_ranks)
     }
 }
 
-/* ---- models ---------------------------------------------------------------------------------------------------------
- */
+/* ---- models ------------------------------------------------------------------------------------------------------ */
 
 Test(track_train, a_registered_model_gets_a_version_a_run_and_an_alias)
 {
@@ -549,8 +547,7 @@ Test(track_train, a_registered_model_gets_a_version_a_run_and_an_alias)
     free(expected);
 }
 
-/* ---- the real MLflow ------------------------------------------------------------------------------------------------
- */
+/* ---- the real MLflow --------------------------------------------------------------------------------------------- */
 
 Test(track_train, mlflow_reads_and_moves_it)
 {

@@ -264,8 +264,7 @@ Test(trainer, a_resume_with_another_model_or_data_names_what_differs)
     close_run(&run);
 }
 
-/* ---- several ranks: tests/case_train.c -----------------------------------------------------------------------------
- */
+/* ---- several ranks: tests/case_train.c --------------------------------------------------------------------------- */
 
 static void expect_ranks(const char *command, int code, const char *const *words)
 {

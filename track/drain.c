@@ -2,8 +2,8 @@
  *
  * Invariants
  *  1. A sink that cannot go on keeps only its own thread waiting: 0.5 s at first, twice as long each time, at most 60
- * s, a quarter up or down by chance, at least what the destination asked for. While the
- *     end waits for it, it is tried at once and then about every second, whatever was asked for.
+ *     s, a quarter up or down by chance, at least what the destination asked for. While the end waits for it, it is
+ *     tried at once and then about every second, whatever was asked for.
  *  2. What is acknowledged was taken: the number is written (whole, synced, renamed) after the sink's answer, at most
  *     once a second and at the end. After a crash the sink gets again what it took since.
  *  3. One line when a destination begins to fail, one when it takes events again; one for the first refusal.

@@ -37,8 +37,7 @@ bool tarn_tracker_push(tarn_tracker *tracker, tarn_queued_event *event)
     return put;
 }
 
-/* ---- keys
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- keys -------------------------------------------------------------------------------------------------------- */
 
 /* The key of that name, made when it is new. Lock held; NULL: problem says why. */
 static tarn_record_key *key_of(tarn_tracker *tracker, tarn_track_kind kind, const char *name,
@@ -139,8 +138,7 @@ static void note_nonfinite(tarn_tracker *tracker, const char *key, double value,
     note(tracker, name, "%s at step %lld", text, (long long)step);
 }
 
-/* ---- points
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- points ------------------------------------------------------------------------------------------------------ */
 
 /* Times and the like: a replayed step has others. */
 static bool is_measurement(const char *name)
@@ -257,8 +255,7 @@ tarn_status tarn_enter_model(tarn_tracker *tracker, const char *name, char *text
     return status;
 }
 
-/* ---- what comes from elsewhere
- * ---------------------------------------------------------------------------------------- */
+/* ---- what comes from elsewhere ----------------------------------------------------------------------------------- */
 
 /* The step in a model's JSON. */
 static int64_t step_of_model(const char *text)

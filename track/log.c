@@ -1,8 +1,10 @@
 /* log.c - the log calls: they check and copy what they get, and enter it (enter.c).
  *
- * Invariants: 1. a log call does not wait for the disk: it takes a lock held for moments only, copies, and returns
- * (files are opened, not read). Only one that fills the queue faster than the disk takes it is held back; 2. no value
- * that is not finite comes into JSON; 3. a wrong call leaves the context's error alone (refused.c).
+ * Invariants
+ *  1. A log call does not wait for the disk: it takes a lock held for moments only, copies, and returns (files are
+ *     opened, not read). Only one that fills the queue faster than the disk takes it is held back.
+ *  2. No value that is not finite comes into JSON.
+ *  3. A wrong call leaves the context's error alone (refused.c).
  */
 #include "track/enter.h"
 #include "track/environment.h"
@@ -29,8 +31,7 @@ enum { OPEN_FILES = 256, MODEL_FILES = 4096 };
 /* How long a call is held back when the queue is full and the disk does not move. */
 #define PATIENCE_SECONDS 2.0
 
-/* ---- the public calls
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the public calls -------------------------------------------------------------------------------------------- */
 
 /* Ends a call that held the lock: what could not be entered is counted as refused. */
 static tarn_status end_call(tarn_tracker *tracker, tarn_track_kind kind, tarn_status status, const char *problem)
@@ -153,8 +154,7 @@ tarn_status tarn_log_artifact(tarn_tracker *tracker, const char *path, const cha
     return TARN_OK;
 }
 
-/* ---- JSON
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
 /* The first value of a histogram that is not finite; 0 when all are. */
 static double nonfinite_of(const tarn_histogram *histogram)

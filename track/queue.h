@@ -1,7 +1,9 @@
 /* queue.h - what was logged and not yet taken by the writer: bounded, in memory.
  *
- * Invariants: 1. events leave in the order they came; 2. a full queue drops its oldest metrics, an eighth of itself at
- * once, and counts them; parameters, tags, files, ends stay as long as there is memory. The caller locks.
+ * Invariants
+ *  1. Events leave in the order they came.
+ *  2. A full queue drops its oldest metrics, an eighth of itself at once, and counts them; parameters, tags, files,
+ *     ends stay as long as there is memory. The caller locks.
  */
 #ifndef TARN_TRACK_QUEUE_H
 #define TARN_TRACK_QUEUE_H

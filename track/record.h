@@ -1,8 +1,10 @@
 /* record.h - what a run holds already: keys, values of params and tags, points of metrics. In memory, for the answer to
  * "is this new?". 16 bytes a point.
  *
- * Invariants: 1. points of a key are ordered by step, one a step; 2. no key is a folder of another key of its kind; 3.
- * a key remembers at most TARN_RECORD_POINTS points, the newest by step; steps up to its floor count as known.
+ * Invariants
+ *  1. Points of a key are ordered by step, one a step.
+ *  2. No key is a folder of another key of its kind.
+ *  3. A key remembers at most TARN_RECORD_POINTS points, the newest by step; steps up to its floor count as known.
  */
 #ifndef TARN_TRACK_RECORD_H
 #define TARN_TRACK_RECORD_H

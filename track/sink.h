@@ -3,10 +3,11 @@
  * Each sink is fed from the spool by a thread of its own (track/drain.c), which remembers on disk how far it has come.
  * A sink that cannot go on now (a dead server) keeps only itself waiting: no other sink, and never training.
  *
- * Invariants: 1. write is called by one thread at a time, with events in the order of the spool; 2. a sink never
- * touches the context: it reports a problem as text, and the tracker decides what becomes of it; 3. events may come
- * again after a crash (what was taken and not yet remembered): taking an event twice leaves the same record as taking
- * it once.
+ * Invariants
+ *  1. Write is called by one thread at a time, with events in the order of the spool.
+ *  2. A sink never touches the context: it reports a problem as text, and the tracker decides what becomes of it.
+ *  3. Events may come again after a crash (what was taken and not yet remembered): taking an event twice leaves the
+ *     same record as taking it once.
  */
 #ifndef TARN_TRACK_SINK_H
 #define TARN_TRACK_SINK_H

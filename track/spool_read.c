@@ -1,9 +1,11 @@
 /* spool_read.c - reading a spool, also while it grows, is thinned, or is damaged.
  *
- * Invariants: 1. a batch lies in the buffer as it was read, and the buffer stays untouched until the next read; 2. a
- * line without its end is waited for as long as it is in the newest segment, and bad as soon as a newer one is there;
- * 3. numbers rise: a line whose number is not above the last one is passed over;
- * 4. lines in memory, which the disk did not take, come behind all segments.
+ * Invariants
+ *  1. A batch lies in the buffer as it was read, and the buffer stays untouched until the next read.
+ *  2. A line without its end is waited for as long as it is in the newest segment, and bad as soon as a newer one is
+ *     there.
+ *  3. Numbers rise: a line whose number is not above the last one is passed over.
+ *  4. Lines in memory, which the disk did not take, come behind all segments.
  */
 #include "track/spool.h"
 

@@ -1,9 +1,11 @@
 /* spool_write.c - the writer's side of a spool: one process at a time, appending to segments of its own.
  *
- * Invariants: 1. a segment ends with a whole line after every flush, successful or not; 2. what could not be written
- * waits in memory and is tried again as it is, numbers included; 3. the folder that a segment lies in is synced when it
- * is new, so that after a loss of power it is there with its content; 4. a file of the inbox is locked before it has
- * its name: who sees it unlocked knows that its maker has ended.
+ * Invariants
+ *  1. A segment ends with a whole line after every flush, successful or not.
+ *  2. What could not be written waits in memory and is tried again as it is, numbers included.
+ *  3. The folder that a segment lies in is synced when it is new, so that after a loss of power it is there with its
+ *     content.
+ *  4. A file of the inbox is locked before it has its name: who sees it unlocked knows that its maker has ended.
  */
 #include "track/spool.h"
 #include "runtime/base/write.h"

@@ -1,11 +1,10 @@
 /* tracker.c - a tracker's life: opening a run and its spool, its threads, marks, the end.
  *
- *   tarn_log_* (log.c) -> queue (queue.c) -> writer thread (writer.c) -> spool on disk -> a drain a sink (drain.c) ->
- * sink
+ *   tarn_log_* (log.c) -> queue (queue.c) -> writer thread (writer.c) -> spool on disk -> drains (drain.c) -> sinks
  *
  * Invariants
  *  1. Nothing that happens to the spool or a destination fails a step: one warning when it begins, one when it ends,
- * the counts at the end.
+ *     the counts at the end.
  *  2. What is settled is in the spool and durable: a checkpoint is never ahead of its record.
  *  3. Closing waits for destinations at most flush_timeout, and says what is left and how to push it.
  */
@@ -30,8 +29,7 @@
 /* Seconds that closing waits for what other ranks hand in last. */
 #define RANKS_PATIENCE 5.0
 
-/* ---- lines for the log
- * ------------------------------------------------------------------------------------------------ */
+/* ---- lines for the log ------------------------------------------------------------------------------------------- */
 
 /* Takes the line over. Lock held. */
 static void leave_line(tarn_tracker *tracker, tarn_log_level level, char *line)
@@ -108,8 +106,7 @@ bool tarn_track_news(tarn_tracker *tracker, char line[TARN_SINK_PROBLEM])
     return any;
 }
 
-/* ---- opening
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 /* This process is not the one that holds the spool: what it logs goes to a file of the inbox. */
 static tarn_status open_inbox(tarn_tracker *tracker, const char *kind, int64_t number)
@@ -161,8 +158,7 @@ static tarn_status open_spool(tarn_tracker *tracker, bool *events)
     }
 }
 
-/* ---- the first events
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the first events -------------------------------------------------------------------------------------------- */
 
 static char *begin_text(const tarn_tracker *tracker, int64_t resumed_step)
 {
@@ -336,8 +332,7 @@ tarn_status tarn_track_open_strict(tarn_tracker **out, tarn_context *context, co
     return open_tracker(out, context, options, false, false, -1);
 }
 
-/* ---- marks
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- marks ------------------------------------------------------------------------------------------------------- */
 
 int64_t tarn_track_mark(tarn_tracker *tracker)
 {
@@ -428,8 +423,7 @@ const char *tarn_track_spool(const tarn_tracker *tracker)
     return tracker ? tracker->folder : NULL;
 }
 
-/* ---- the end
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 /* The words of a count: "1 event", "2 events". */
 typedef char count_text[64];

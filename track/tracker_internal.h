@@ -1,8 +1,9 @@
 /* tracker_internal.h - a tracker from inside: what its files (tracker.c, log.c, writer.c, inbox.c) share.
  *
- * Invariants: 1. the lock is held for moments only, never over a call of the operating system that may wait; 2. the
- * user's log function is called by threads that call the API, never by a thread of our own: those leave lines with
- * tarn_tracker_tell, which the next call says.
+ * Invariants
+ *  1. The lock is held for moments only, never over a call of the operating system that may wait.
+ *  2. The user's log function is called by threads that call the API, never by a thread of our own: those leave lines
+ *     with tarn_tracker_tell, which the next call says.
  */
 #ifndef TARN_TRACK_TRACKER_INTERNAL_H
 #define TARN_TRACK_TRACKER_INTERNAL_H

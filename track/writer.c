@@ -2,7 +2,7 @@
  *
  * Invariants
  *  1. Drains are shown what is durable only: what a destination has is in the spool, also after a loss of power, so
- * that a run that goes on from there knows it.
+ *     that a run that goes on from there knows it.
  *  2. When the disk refuses nothing is thrown away: what was taken waits as it is, the queue behind it fills up to its
  *     bound, and it is tried again every second; one line says so, one that it works again.
  *  3. A full disk is made room on: points that every destination has leave the spool. When the tracker closes and the

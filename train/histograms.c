@@ -1,8 +1,10 @@
 /* histograms.c - how the weights and the gradients of a step are spread, a histogram a parameter.
  *
- * Invariants: 1. values are only read: training has the same bits with and without; 2. the histogram is a function of
- * the values alone, whatever the threads: counts are integers, and sums are taken over fixed blocks in their order;
- * 3. of the gradient, it is the mean over the batch, before clipping, as train.gradient_norm is.
+ * Invariants
+ *  1. Values are only read: training has the same bits with and without.
+ *  2. The histogram is a function of the values alone, whatever the threads: counts are integers, and sums are taken
+ *     over fixed blocks in their order.
+ *  3. Of the gradient, it is the mean over the batch, before clipping, as train.gradient_norm is.
  *
  * Buckets grow by the float's own scale, two an octave over 16 octaves on either side, found in the bits of a value;
  * what is smaller lies in one bucket around zero.

@@ -1,8 +1,10 @@
 /* history.c - the evaluations of a run, which of them was the best, and when to stop for want of a better one.
  *
- * Invariants: 1. everything here is in the checkpoint, so a resumed run goes on as if it had never stopped; 2. the
- * arrays' capacity is a function of the number of evaluations alone: a checkpoint is the same file however often the
- * run was resumed; 3. an evaluation whose metric is not finite is one without improvement.
+ * Invariants
+ *  1. Everything here is in the checkpoint, so a resumed run goes on as if it had never stopped.
+ *  2. The arrays' capacity is a function of the number of evaluations alone: a checkpoint is the same file however
+ *     often the run was resumed.
+ *  3. An evaluation whose metric is not finite is one without improvement.
  */
 #include "train/trainer.h"
 

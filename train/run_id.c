@@ -4,8 +4,10 @@
  * record itself is made: `tracking-run` in the checkpoint directory, with the digest of the fingerprint it belongs to.
  * A start that finds no checkpoint goes on with it, so that the steps it computes again are those of the same record.
  *
- * Invariants: 1. rank 0 alone, under the lock of the directory; 2. the file is written before the run is made in the
- * store, and goes when a checkpoint is durable; 3. a run with another fingerprint, or from scratch, never takes it.
+ * Invariants
+ *  1. Rank 0 alone, under the lock of the directory.
+ *  2. The file is written before the run is made in the store, and goes when a checkpoint is durable.
+ *  3. A run with another fingerprint, or from scratch, never takes it.
  */
 #include "runtime/base/sha256.h"
 #include "track/environment.h"

@@ -2,7 +2,7 @@
  *
  * Invariants
  *  1. The file is appended to, over all starts of a run; a line is written whole, so that a copy taken at any moment
- * has whole lines.
+ *     has whole lines.
  *  2. What happens to the file fails nothing: at the first error it is given up, with a warning.
  */
 #ifndef TARN_TRAIN_RUN_LOG_H

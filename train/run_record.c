@@ -23,8 +23,7 @@
 enum { DIGEST_DIGITS = 32 };           /* MLflow's limit is 36 characters; the whole digest is in the profile */
 static const double LOG_SECONDS = 300; /* between copies of the log that go to the record */
 
-/* ---- tags ----------------------------------------------------------------------------------------------------------
- */
+/* ---- tags -------------------------------------------------------------------------------------------------------- */
 
 /* "ms:step:ranks ms:step:ranks ...": every start of the run. Of very many those in the middle go. */
 static void log_start(tarn_trainer *trainer)
@@ -60,8 +59,7 @@ static void log_tags(tarn_trainer *trainer)
     log_start(trainer);
 }
 
-/* ---- data sets ------------------------------------------------------------------------------------------------------
- */
+/* ---- data sets --------------------------------------------------------------------------------------------------- */
 
 static const char *numpy_name(tarn_dtype dtype)
 {
@@ -150,8 +148,7 @@ static void log_dataset(tarn_trainer *trainer, tarn_dataset *dataset, const char
     free(source);
 }
 
-/* ---- configuration and log ------------------------------------------------------------------------------------------
- */
+/* ---- configuration and log --------------------------------------------------------------------------------------- */
 
 /* The tracker opens a file when it is logged: it may go right after. */
 static void log_config(tarn_trainer *trainer)
@@ -217,8 +214,7 @@ void tarn_trainer_go_on_with_record(tarn_trainer *trainer)
         send_log(trainer);
 }
 
-/* ---- samples of the hosts -------------------------------------------------------------------------------------------
- */
+/* ---- samples of the hosts ---------------------------------------------------------------------------------------- */
 
 void tarn_trainer_place_among_hosts(char (*hosts)[TARN_HOST_BYTES], int ranks, int mine, int *node, int *nodes,
                                     bool *first)
@@ -280,8 +276,7 @@ static tarn_status begin_samples(tarn_trainer *trainer)
     return TARN_OK;
 }
 
-/* ---- begin and end --------------------------------------------------------------------------------------------------
- */
+/* ---- begin and end ----------------------------------------------------------------------------------------------- */
 
 tarn_status tarn_trainer_begin_record(tarn_trainer *trainer)
 {

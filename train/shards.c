@@ -178,8 +178,7 @@ void tarn_trainer_abandon_shards(tarn_trainer *trainer)
     trainer->hand_shard = trainer->mine.end;
 }
 
-/* ---- by hand
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- by hand ----------------------------------------------------------------------------------------------------- */
 
 static tarn_status end_by_hand(tarn_step *step, void *owner)
 {

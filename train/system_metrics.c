@@ -34,8 +34,7 @@ struct tarn_system_sampler {
     bool ending;
 };
 
-/* ---- the kernel's numbers ------------------------------------------------------------------------------------------
- */
+/* ---- the kernel's numbers ---------------------------------------------------------------------------------------- */
 
 bool tarn_system_parse_stat(const char *text, tarn_system_counters *out)
 {
@@ -110,8 +109,7 @@ static int read_counters(tarn_system_counters *out)
     return has;
 }
 
-/* ---- samples -------------------------------------------------------------------------------------------------------
- */
+/* ---- samples ----------------------------------------------------------------------------------------------------- */
 
 static void log_one(tarn_system_sampler *sampler, const char *name, double value)
 {

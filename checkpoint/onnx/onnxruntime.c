@@ -1,7 +1,9 @@
 /* onnxruntime.c - see onnxruntime.h.
  *
- * Invariants: 1. every status the library returns is looked at and released; 2. what it makes is released in reverse
- * order; 3. nothing is called by a number above 101, where its first version ends.
+ * Invariants
+ *  1. Every status the library returns is looked at and released.
+ *  2. What it makes is released in reverse order.
+ *  3. Nothing is called by a number above 101, where its first version ends.
  */
 #include "checkpoint/onnx/onnxruntime.h"
 

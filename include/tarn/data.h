@@ -48,8 +48,7 @@ TARN_API tarn_status tarn_dataset_read(tarn_dataset *dataset, int64_t index, voi
  */
 TARN_API const char *tarn_dataset_digest(const tarn_dataset *dataset);
 
-/* ---- text -----------------------------------------------------------------------------------------------------------
- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 typedef enum tarn_tokenizer_kind { TARN_TOKENIZE_CHARACTERS = 0, TARN_TOKENIZE_BYTES } tarn_tokenizer_kind;
 
@@ -89,8 +88,7 @@ TARN_API tarn_status tarn_tokenizer_encode(tarn_tokenizer *tokenizer, const char
 /* Writes the text of one id (at most 4 bytes and a zero) to out[5]; returns its length in bytes. */
 TARN_API int tarn_tokenizer_decode(const tarn_tokenizer *tokenizer, int32_t id, char out[5]);
 
-/* ---- other sources
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- other sources ----------------------------------------------------------------------------------------------- */
 
 /* Images and labels in the IDX format of MNIST, plain or gzipped. Inputs are f32 (pixels / 255), flattened; targets
  * i32. */

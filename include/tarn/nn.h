@@ -30,8 +30,7 @@ typedef struct tarn_parameter_options {
     bool frozen;   /* no gradient, no update */
 } tarn_parameter_options;
 
-/* ---- modules of one's own -----------------------------------------------------------------------------------------
- */
+/* ---- modules of one's own ---------------------------------------------------------------------------------------- */
 
 /* Computes the module's output; self is what tarn_module_create was given. */
 typedef tarn_tensor *tarn_forward_function(tarn_step *step, tarn_module *module, void *self, tarn_tensor *input);
@@ -59,8 +58,7 @@ TARN_API tarn_tensor *tarn_forward(tarn_step *step, tarn_module *module, tarn_te
 /* The parameter as a tensor, for one's own forward functions. Valid once built. */
 TARN_API tarn_tensor *tarn_parameter_tensor(tarn_parameter *parameter);
 
-/* ---- looking at parameters ----------------------------------------------------------------------------------------
- */
+/* ---- looking at parameters --------------------------------------------------------------------------------------- */
 
 typedef struct tarn_parameter_info {
     const char *name; /* "blocks.0.attention.qkv.weight", borrowed */
@@ -81,8 +79,7 @@ TARN_API int64_t tarn_module_numel(const tarn_module *module);
  * NULL). No match is an error that lists names. */
 TARN_API tarn_status tarn_module_freeze(tarn_module *module, const char *pattern, bool frozen, int *changed);
 
-/* ---- layers ---------------------------------------------------------------------------------------------------------
- */
+/* ---- layers ------------------------------------------------------------------------------------------------------ */
 
 /* All `create` functions: the caller owns *module until tarn_module_add or tarn_module_destroy; no memory is taken for
  * values before tarn_module_build; values that make no sense are TARN_ERROR_ARGUMENT, and *module is NULL then. `...`
@@ -116,8 +113,7 @@ TARN_API tarn_status tarn_rms_norm_create(tarn_module **module, tarn_context *co
 TARN_API tarn_status tarn_attention_create(tarn_module **module, tarn_context *context, int64_t width, int64_t heads,
                                            double dropout);
 
-/* ---- models
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- models ------------------------------------------------------------------------------------------------------ */
 
 /* A perceptron of count - 1 linear layers: (B, ...) with sizes[0] values a sample to (B, sizes[count - 1]), no
  * activation on the last. Parameters: layers.I.weight (sizes[I + 1], sizes[I]), layers.I.bias, initialised as those of

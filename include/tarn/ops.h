@@ -60,8 +60,7 @@ TARN_API tarn_tensor *tarn_dropout(tarn_tensor *x, float probability);
  * operands through tarn_transpose cost a copy at most. */
 TARN_API tarn_tensor *tarn_matmul(tarn_tensor *a, tarn_tensor *b);
 
-/* ---- elementwise, with NumPy broadcasting -------------------------------------------------------------------------
- */
+/* ---- elementwise, with NumPy broadcasting ------------------------------------------------------------------------ */
 
 /* Elements are f32 (f64 for checks), the same of both operands, and so is the result; anything else is TARN_ERROR_SHAPE
  * of the step: tarn_convert. A NaN among the inputs of an element gives NaN; division and roots follow IEEE 754. Sizes
@@ -90,8 +89,7 @@ TARN_API tarn_tensor *tarn_tanh(tarn_tensor *x);
 /* 1 / (1 + e^-x). */
 TARN_API tarn_tensor *tarn_sigmoid(tarn_tensor *x);
 
-/* ---- reductions and softmax ---------------------------------------------------------------------------------------
- */
+/* ---- reductions and softmax -------------------------------------------------------------------------------------- */
 
 /* Over dimension d (negative counts from the end), which is kept with size 1 when keep is true, else dropped. f32 (f64
  * for checks). The order of a sum is fixed: blocks of 4096 elements, in 16 strided lanes along the last dimension, one
@@ -110,8 +108,7 @@ TARN_API tarn_tensor *tarn_softmax(tarn_tensor *x);
 /* Its logarithm, (x - m) - log(sum(e^(x - m))): finite where softmax itself underflows to 0. */
 TARN_API tarn_tensor *tarn_log_softmax(tarn_tensor *x);
 
-/* ---- shape --------------------------------------------------------------------------------------------------------
- */
+/* ---- shape ------------------------------------------------------------------------------------------------------- */
 
 /* One dimension may be -1: what is left. */
 TARN_API tarn_tensor *tarn_reshape(tarn_tensor *x, int ndim, const int64_t *shape);
@@ -128,8 +125,7 @@ TARN_API tarn_tensor *tarn_gather(tarn_tensor *x, tarn_tensor *index);
 /* Conversion of the element type; no gradient but between f32 and f64. */
 TARN_API tarn_tensor *tarn_convert(tarn_tensor *x, tarn_dtype dtype);
 
-/* ---- where a call stands -------------------------------------------------------------------------------------------
- */
+/* ---- where a call stands ----------------------------------------------------------------------------------------- */
 
 /* Messages about a failed op name the line of the program that applied it: each op is also a macro that notes its place
  * (per thread) before the call. Define TARN_NO_CALL_SITES before including Tarn's headers to do without. */

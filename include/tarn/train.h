@@ -121,8 +121,7 @@ typedef struct tarn_train_options {
  * one. Returns TARN_STOPPED after a stop request (one checkpoint is written). */
 TARN_API tarn_status tarn_train(tarn_context *context, const tarn_train_options *options);
 
-/* ---- the loop by hand
- * ------------------------------------------------------------------------------------------------ */
+/* ---- the loop by hand -------------------------------------------------------------------------------------------- */
 /*  tarn_trainer_create(&trainer, context, &options);
  *  while (tarn_trainer_next(trainer)) {                                  one global step
  *      for (tarn_step *step; (step = tarn_step_begin(trainer));) {       this rank's shards, one after the other

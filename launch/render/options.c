@@ -64,8 +64,7 @@ void tarn_render_print_options(FILE *out)
     }
 }
 
-/* ---- what options take --------------------------------------------------------------------------------------------
- */
+/* ---- what options take ------------------------------------------------------------------------------------------- */
 
 static tarn_status wrong(tarn_context *context, const char *option, const char *value, const char *expected)
 {
@@ -259,8 +258,7 @@ tarn_status tarn_render_parse(tarn_render_options *options, tarn_context *contex
     return status;
 }
 
-/* ---- what has to fit together -------------------------------------------------------------------------------------
- */
+/* ---- what has to fit together ------------------------------------------------------------------------------------ */
 
 /* A DNS label, as Kubernetes asks for: a-z, 0-9 and - inside. A name that was given has to be one; others are made one.
  */

@@ -93,8 +93,7 @@ cJSON *tarn_render_command(const tarn_render *render, const char *hostfile)
     return command;
 }
 
-/* ---- the pod ------------------------------------------------------------------------------------------------------
- */
+/* ---- the pod ----------------------------------------------------------------------------------------------------- */
 
 static void add_mount(cJSON *pod, cJSON *container, const char *name, const char *path, bool read_only, cJSON *source,
                       const char *kind)

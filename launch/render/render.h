@@ -5,9 +5,9 @@
  *
  * Invariants
  *  1. A number of ranks that does not come up is noticed: every manifest has --expect-ranks, and variables for both
- * Open MPI 4 (OMPI_MCA_orte_*) and 5 (PRTE_MCA_prte_*), which ignores the former without a word.
+ *     Open MPI 4 (OMPI_MCA_orte_*) and 5 (PRTE_MCA_prte_*), which ignores the former without a word.
  *  2. Exit code 75 (stopped, to be resumed) leads to another start that counts as no failure where the cluster can
- * tell; 2 (what the user wrote is wrong) ends the job.
+ *     tell; 2 (what the user wrote is wrong) ends the job.
  *  3. Checkpoints lie where they outlive the pod.
  */
 #ifndef TARN_LAUNCH_RENDER_RENDER_H

@@ -142,8 +142,7 @@ bool tarn_hosts_read_file(tarn_hosts *hosts, const char *path, char *problem, si
     return true;
 }
 
-/* ---- probing -----------------------------------------------------------------------------------------------------
- */
+/* ---- probing ----------------------------------------------------------------------------------------------------- */
 
 void tarn_hosts_probe(tarn_hosts *hosts, const char *agent, const char *command, double now)
 {
@@ -182,8 +181,7 @@ bool tarn_hosts_probed(tarn_hosts *hosts, double now)
     return !at_work;
 }
 
-/* ---- places ------------------------------------------------------------------------------------------------------
- */
+/* ---- places ------------------------------------------------------------------------------------------------------ */
 
 static bool usable(const tarn_host *host, double now)
 {

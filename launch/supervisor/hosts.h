@@ -6,7 +6,7 @@
  * Invariants
  *  1. A host is used only when it answered its last probe; this host needs none.
  *  2. A probe takes at most TARN_PROBE_SECONDS and never keeps the supervisor from serving: it is a child process,
- * whose beginning is not waited for either.
+ *     whose beginning is not waited for either.
  *  3. Hosts that all answer may not reach each other: one at a time is left out on trial, the last of the list first.
  *  4. A host that a spot notice named stays out for TARN_HOST_REST_SECONDS.
  */

@@ -28,8 +28,7 @@ struct tarn_hub_connection {
     char line[LINE];
 };
 
-/* ---- life --------------------------------------------------------------------------------------------------------
- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 bool tarn_hub_open(tarn_hub *hub, bool every_interface)
 {
@@ -107,8 +106,7 @@ void tarn_hub_address(const tarn_hub *hub, char *out, size_t size)
     snprintf(out + used, size - used, ":%d/%s", hub->port, hub->token);
 }
 
-/* ---- what ranks say ----------------------------------------------------------------------------------------------
- */
+/* ---- what ranks say ---------------------------------------------------------------------------------------------- */
 
 /* Takes the next field off the line: up to the blank, which becomes its end. "" at the end of the line. */
 static char *field(char **line)
@@ -254,8 +252,7 @@ static bool take_line(tarn_hub *hub, tarn_hub_connection *connection, char *line
     return true;
 }
 
-/* ---- connections -------------------------------------------------------------------------------------------------
- */
+/* ---- connections ------------------------------------------------------------------------------------------------- */
 
 static void drop(tarn_hub *hub, int index)
 {

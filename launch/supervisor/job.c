@@ -22,8 +22,7 @@ static const double KILL_SECONDS = 10;
  * opened, and should it be, its own lock tells two runs apart. */
 static const char CLAIM_SECONDS[] = "60";
 
-/* ---- lists of strings ----------------------------------------------------------------------------------------------
- */
+/* ---- lists of strings -------------------------------------------------------------------------------------------- */
 
 typedef struct strings {
     char **item;
@@ -72,8 +71,7 @@ static void push_words(strings *list, const char *command)
     free(copy);
 }
 
-/* ---- environment -------------------------------------------------------------------------------------------------
- */
+/* ---- environment ------------------------------------------------------------------------------------------------- */
 
 static bool begins(const char *text, const char *prefix)
 {
@@ -184,8 +182,7 @@ static void make_arguments(strings *list, const tarn_run_request *request, const
     for (char *const *word = setup->instead ? setup->instead : request->program; *word; word++) push(list, *word);
 }
 
-/* ---- start -------------------------------------------------------------------------------------------------------
- */
+/* ---- start ------------------------------------------------------------------------------------------------------- */
 
 bool tarn_program_exists(const char *name)
 {
@@ -288,8 +285,7 @@ pid_t tarn_agent_start(const char *agent, const char *host, const char *command)
     return pid;
 }
 
-/* ---- end ---------------------------------------------------------------------------------------------------------
- */
+/* ---- end --------------------------------------------------------------------------------------------------------- */
 
 pid_t tarn_job_reap(tarn_job *job, int *status)
 {

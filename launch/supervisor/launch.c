@@ -35,8 +35,7 @@ typedef struct launch {
     char problem[TARN_HUB_MESSAGE]; /* of the hang */
 } launch;
 
-/* ---- what the ranks told -------------------------------------------------------------------------------------------
- */
+/* ---- what the ranks told ----------------------------------------------------------------------------------------- */
 
 /* The status file in the directory that rank 0 told, which waits for the answer before it takes the directory: so the
  * first of two jobs is the one that trains. */
@@ -78,8 +77,7 @@ static void finish_claim(launch *l)
         tarn_supervisor_serve(s, TICK);
 }
 
-/* ---- hanging -----------------------------------------------------------------------------------------------------
- */
+/* ---- hanging ----------------------------------------------------------------------------------------------------- */
 
 /* A stopped process cannot answer; one of this host can be made to, before it is killed. */
 static void wake_silent_ranks(tarn_hub *hub, double now, double hang)
@@ -147,8 +145,7 @@ static void save_stacks(launch *l)
     if (s->status.path[0]) tarn_run_status_event(&s->status, "stacks", -1, s->hub.reached, path);
 }
 
-/* ---- stopping ----------------------------------------------------------------------------------------------------
- */
+/* ---- stopping ---------------------------------------------------------------------------------------------------- */
 
 static void send_stop(launch *l, double now)
 {
@@ -172,8 +169,7 @@ static void stop_when_asked(launch *l, double now)
     }
 }
 
-/* ---- more hosts ----------------------------------------------------------------------------------------------------
- */
+/* ---- more hosts -------------------------------------------------------------------------------------------------- */
 
 static void look_for_more(launch *l, double now)
 {
@@ -205,8 +201,7 @@ static void look_for_more(launch *l, double now)
     send_stop(l, now);
 }
 
-/* ---- one launch ----------------------------------------------------------------------------------------------------
- */
+/* ---- one launch -------------------------------------------------------------------------------------------------- */
 
 static bool all_said_bye(const tarn_hub *hub)
 {

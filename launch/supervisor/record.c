@@ -30,8 +30,7 @@ void tarn_supervisor_inherit(tarn_supervisor *s)
     s->begun = s->begun || status->inherited_begun;
 }
 
-/* ---- new texts of the status file --------------------------------------------------------------------------------
- */
+/* ---- new texts of the status file -------------------------------------------------------------------------------- */
 
 typedef struct replacement {
     tarn_errand errand;
@@ -95,8 +94,7 @@ void tarn_supervisor_tell(tarn_supervisor *s, const char *state)
     tarn_supervisor_write_status(s, false);
 }
 
-/* ---- the claim ---------------------------------------------------------------------------------------------------
- */
+/* ---- the claim --------------------------------------------------------------------------------------------------- */
 
 typedef struct claim {
     tarn_errand errand;
@@ -163,8 +161,7 @@ void tarn_supervisor_claim(tarn_supervisor *s, const char *path)
     tarn_errands_give(&s->files, &c->errand);
 }
 
-/* ---- other files -------------------------------------------------------------------------------------------------
- */
+/* ---- other files ------------------------------------------------------------------------------------------------- */
 
 typedef struct keeping {
     tarn_errand errand;

@@ -41,8 +41,7 @@ void tarn_run_status_event(tarn_run_status *status, const char *what, int rank, 
     event->step = step;
 }
 
-/* ---- the file ---------------------------------------------------------------------------------------------
- */
+/* ---- the file ---------------------------------------------------------------------------------------------------- */
 
 /* The file at the path, locked; -1 when another holds it (errno EWOULDBLOCK) or it cannot be opened. Its holder
  * replaces the file before it lets go of the old one: a lock counts only on the file that still has the name. */
@@ -150,8 +149,7 @@ void tarn_run_status_name_holder(const char *path, const char *text, char *probl
     cJSON_Delete(json);
 }
 
-/* ---- writing -----------------------------------------------------------------------------------------------------
- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static cJSON *to_json(const tarn_run_status *status)
 {

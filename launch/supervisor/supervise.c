@@ -20,8 +20,7 @@
 static const double MOST_WAIT = 60;
 enum { STOPPED = 75, WRONG = 2, SLICE = 100, LAST_SLICE = 10 /* milliseconds */ };
 
-/* ---- signals and children ------------------------------------------------------------------------------------------
- */
+/* ---- signals and children ---------------------------------------------------------------------------------------- */
 
 static void on_signal(tarn_supervisor *s, int number)
 {
@@ -93,8 +92,7 @@ static bool take_signals(tarn_supervisor *s)
     return true;
 }
 
-/* ---- hosts -------------------------------------------------------------------------------------------------------
- */
+/* ---- hosts ------------------------------------------------------------------------------------------------------- */
 
 /* What every other host does before a launch: it answers, and the folders are there, and empty. Only names with a dot
  * go: Open MPI's have one and the supervisor's lock has none, should a "host" share the file system with this one. */
@@ -188,8 +186,7 @@ static void clean_hosts(tarn_supervisor *s)
     while (!tarn_hosts_probed(&s->hosts, tarn_seconds())) tarn_supervisor_serve(s, 20);
 }
 
-/* ---- beginning ---------------------------------------------------------------------------------------------------
- */
+/* ---- beginning --------------------------------------------------------------------------------------------------- */
 
 static int refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static int refuse(const char *format, ...)
@@ -241,8 +238,7 @@ static int prepare(tarn_supervisor *s)
     return 0;
 }
 
-/* ---- after a launch ------------------------------------------------------------------------------------------------
- */
+/* ---- after a launch ---------------------------------------------------------------------------------------------- */
 
 static bool has_older_checkpoint(const tarn_supervisor *s, int64_t than)
 {

@@ -1,9 +1,11 @@
 /* voice.h - what the supervisor says on stderr, which may be a terminal that is held, a pipe nobody reads, or a file on
  * a disk that stands still.
  *
- * Invariants: 1. saying never waits: a thread writes; 2. lines come out whole and in their order; 3. more than
- * TARN_VOICE_LINES that wait are left out and counted, and the next line that finds room tells how many; 4. before the
- * start and after the end lines are written at once.
+ * Invariants
+ *  1. Saying never waits: a thread writes.
+ *  2. Lines come out whole and in their order.
+ *  3. More than TARN_VOICE_LINES that wait are left out and counted, and the next line that finds room tells how many.
+ *  4. Before the start and after the end lines are written at once.
  */
 #ifndef TARN_SUPERVISOR_VOICE_H
 #define TARN_SUPERVISOR_VOICE_H

@@ -18,8 +18,7 @@
 static const char PREFIX[] = "tarn-run-", LOCK[] = "lock", MEMORY[] = "/dev/shm";
 enum { YOUNG_SECONDS = 60, MOST_TRIES = 8, PATH = 4096 };
 
-/* ---- processes ---------------------------------------------------------------------------------------------------
- */
+/* ---- processes --------------------------------------------------------------------------------------------------- */
 
 bool tarn_process_names(long pid, const char *text)
 {
@@ -62,8 +61,7 @@ int tarn_kill_named(const char *text)
     return tarn_signal_named(text, SIGKILL);
 }
 
-/* ---- folders -----------------------------------------------------------------------------------------------------
- */
+/* ---- folders ----------------------------------------------------------------------------------------------------- */
 
 static bool join(char out[PATH], const char *folder, const char *name)
 {

@@ -131,8 +131,7 @@ static void look(extras *all, const tarn_run_head *head)
     each_folder(outputs, "m-", add_model, &place);
 }
 
-/* ---- printing ------------------------------------------------------------------------------------------------------
- */
+/* ---- printing ---------------------------------------------------------------------------------------------------- */
 
 static cJSON *texts_json(const tarn_run_text *texts, int count)
 {

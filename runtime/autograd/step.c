@@ -172,8 +172,7 @@ tarn_status tarn_step_fail(tarn_step *step, tarn_status status, const char *file
     return status;
 }
 
-/* ---- tensors of the step --------------------------------------------------------------------------------------------
- */
+/* ---- tensors of the step ----------------------------------------------------------------------------------------- */
 
 tarn_tensor *tarn_step_inert(tarn_step *step)
 {

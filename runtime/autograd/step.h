@@ -2,10 +2,10 @@
  *
  * Invariants
  *  1. A tensor header lives in its step's arena, its bytes in the step's pool (or with their owner, for leaves and
- * views).
+ *     views).
  *  2. The tape lists nodes in order of application; backward walks it once, in reverse.
  *  3. A gradient buffer is allocated at its first write (overwrite), later writes add; the order of writes is the
- * reverse order of application, so the bits do not depend on anything else.
+ *     reverse order of application, so the bits do not depend on anything else.
  *  4. What no backward reads is freed when backward begins; what it reads, after its node has run.
  *  5. The first error of a step stays and makes every later op inert.
  */

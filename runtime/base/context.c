@@ -57,8 +57,7 @@ const char *tarn_dtype_name(tarn_dtype dtype)
     return (unsigned)dtype < TARN_DTYPE_COUNT ? names[dtype] : "unknown";
 }
 
-/* ---- errors and log -------------------------------------------------------------------------------------------------
- */
+/* ---- errors and log ---------------------------------------------------------------------------------------------- */
 
 tarn_status tarn_error_record(tarn_context *context, tarn_status status, int rank, const char *file, int line,
                               const char *message)
@@ -149,8 +148,7 @@ void tarn_context_tee(tarn_context *context, tarn_log_function *function, void *
     pthread_mutex_unlock(&context->tee_lock);
 }
 
-/* ---- stop requests --------------------------------------------------------------------------------------------------
- */
+/* ---- stop requests ----------------------------------------------------------------------------------------------- */
 
 /* The first reason stays. Written once by whoever takes the state from NONE to WRITING, which may be a signal handler:
  * lock-free, and a handler that comes in between leaves the reason to the one it interrupted. */
@@ -215,8 +213,7 @@ tarn_status tarn_handle_signals(tarn_context *context)
     return TARN_OK;
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 tarn_isa tarn_isa_best(void)
 {

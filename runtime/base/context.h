@@ -1,7 +1,8 @@
 /* context.h - the inside of a tarn_context: what the rooms share. Made by tarn_init, ended by tarn_exit.
  *
- * Invariants: 1. the first error stays until it is cleared; 2. every field but the error and the log is written by the
- * main thread outside steps only.
+ * Invariants
+ *  1. The first error stays until it is cleared.
+ *  2. Every field but the error and the log is written by the main thread outside steps only.
  */
 #ifndef TARN_RUNTIME_CONTEXT_H
 #define TARN_RUNTIME_CONTEXT_H

@@ -78,8 +78,7 @@ void tarn_comm_check_binding(tarn_context *context, int threads)
                  comm->rank, allowed, allowed == 1 ? "" : "s", host);
 }
 
-/* ---- waiting
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 static double timeout_of_environment(void)
 {

@@ -47,8 +47,7 @@ bool tarn_config_applies(const tarn_config *config, int row)
     return false;
 }
 
-/* ---- reading
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static tarn_status unknown_key(tarn_context *context, const tarn_config *config, const char *where, const char *name)
 {
@@ -125,8 +124,7 @@ static tarn_status apply_override(tarn_config *config, tarn_context *context, co
     return status;
 }
 
-/* ---- what the schema asks of the whole
- * -------------------------------------------------------------------------------- */
+/* ---- what the schema asks of the whole --------------------------------------------------------------------------- */
 
 static tarn_status fill_defaults(tarn_config *config, tarn_context *context)
 {
@@ -175,8 +173,7 @@ static tarn_status check_required(const tarn_config *config, tarn_context *conte
     return TARN_OK;
 }
 
-/* ---- text
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 static size_t section_length(const char *name)
 {
@@ -212,8 +209,7 @@ static tarn_status make_text(tarn_config *config, tarn_context *context)
     return TARN_OK;
 }
 
-/* ---- the public face
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the public face --------------------------------------------------------------------------------------------- */
 
 static tarn_status create(tarn_config **out, tarn_context *context, const tarn_config_key *schema, int keys,
                           const char *name)

@@ -153,8 +153,7 @@ void tarn_control_times_of(const tarn_control *control, int rank, tarn_control_t
     times->rounds = (int)rounds;
 }
 
-/* ---- the exchange
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the exchange ------------------------------------------------------------------------------------------------ */
 
 static bool differs(const uint64_t *word, int slot)
 {

@@ -1,9 +1,11 @@
 /* control.h - the control word: what all ranks must agree on in a step, in one small all-reduce of 64-bit slots under
  * OR.
  *
- * Invariants: 1. a value slot is non-zero on at most one rank, flags are ORed: OR is exact for both; 2. after the
- * exchange every rank takes the same decisions; 3. the exchange is announced (runtime/comm/agree.h): a rank in another
- * call is named, and a rank that failed outside says so there.
+ * Invariants
+ *  1. A value slot is non-zero on at most one rank, flags are ORed: OR is exact for both.
+ *  2. After the exchange every rank takes the same decisions.
+ *  3. The exchange is announced (runtime/comm/agree.h): a rank in another call is named, and a rank that failed outside
+ *     says so there.
  */
 #ifndef TARN_RUNTIME_CONTROL_H
 #define TARN_RUNTIME_CONTROL_H

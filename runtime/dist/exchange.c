@@ -4,11 +4,12 @@
  * adds all items along the canonical tree, takes the sums of squares while the result is in cache, and gives both to
  * everybody.
  *
- * Invariants: 1. segments start in order, at most TARN_REDUCER_WINDOW at once, so the lowest unfinished segment always
- * advances and no order of readiness can block; 2. between two ranks, messages of one kind of one segment have their
- * own tag and the same order on both sides; 3. a slice is received in place only after this rank's own items of it have
- * been sent;
- * 4. nothing here blocks.
+ * Invariants
+ *  1. Segments start in order, at most TARN_REDUCER_WINDOW at once, so the lowest unfinished segment always advances
+ *     and no order of readiness can block.
+ *  2. Between two ranks, messages of one kind of one segment have their own tag and the same order on both sides.
+ *  3. A slice is received in place only after this rank's own items of it have been sent.
+ *  4. Nothing here blocks.
  */
 #include "runtime/dist/reducer_internal.h"
 #include "runtime/base/context.h"
@@ -43,8 +44,7 @@ static int64_t blocks_of(int64_t begin, int64_t end)
     return (end - begin + TARN_SUM_BLOCK - 1) / TARN_SUM_BLOCK;
 }
 
-/* ---- building
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- building ---------------------------------------------------------------------------------------------------- */
 
 static bool requests_create(reducer_requests *requests, int capacity)
 {
@@ -104,8 +104,7 @@ void tarn_reducer_exchange_begin(tarn_reducer *reducer)
     reducer->next_segment = reducer->done_segments = 0;
 }
 
-/* ---- starting messages
- * ----------------------------------------------------------------------------------------------- */
+/* ---- starting messages ------------------------------------------------------------------------------------------- */
 
 static bool start(tarn_reducer *reducer, reducer_requests *requests, bool sending, void *data, size_t bytes, int peer,
                   int tag)
@@ -206,8 +205,7 @@ static void take(tarn_reducer *reducer, reducer_slot *slot)
     }
 }
 
-/* ---- progress
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- progress ---------------------------------------------------------------------------------------------------- */
 
 static bool advance(tarn_reducer *reducer, reducer_requests *requests)
 {

@@ -19,8 +19,7 @@ static void bucket_range(const tarn_reducer *reducer, int bucket, int64_t *begin
     *end = *begin + reducer->bucket_values < reducer->count ? *begin + reducer->bucket_values : reducer->count;
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void choose_buckets(tarn_reducer *reducer, size_t bytes)
 {
@@ -116,8 +115,7 @@ tarn_status tarn_reducer_begin(tarn_reducer *reducer)
     return TARN_OK;
 }
 
-/* ---- shards
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- shards ------------------------------------------------------------------------------------------------------ */
 
 static reducer_shard *shard_at(tarn_reducer *reducer, int shard)
 {
@@ -224,8 +222,7 @@ void tarn_reducer_release(tarn_reducer *reducer, int shard, bool failed)
     if (plan->leader == 0) tarn_reducer_poll(reducer);
 }
 
-/* ---- the end
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 /* Shards that were never run (the rank failed before) count as zeros: the other ranks wait for them. */
 static void release_missing(tarn_reducer *reducer)

@@ -10,8 +10,11 @@
  * Shards of a rank must be acquired in ascending order within each worker, and worker w of W runs the shards
  * tarn_reducer_plan gives it, so that few buffers live at once (log2(V/P)+2 a worker).
  *
- * Invariants: 1. the bits depend on V alone; 2. every wait polls with a label and a deadline; 3. only one thread talks
- * to the comm (the one that runs worker 0; others enqueue); 4. a rank whose step failed still takes part, with zeros.
+ * Invariants
+ *  1. The bits depend on V alone.
+ *  2. Every wait polls with a label and a deadline.
+ *  3. Only one thread talks to the comm (the one that runs worker 0; others enqueue).
+ *  4. A rank whose step failed still takes part, with zeros.
  */
 #ifndef TARN_RUNTIME_REDUCER_H
 #define TARN_RUNTIME_REDUCER_H

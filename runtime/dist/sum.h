@@ -1,7 +1,9 @@
 /* sum.h - the arithmetic of the reduction: sums along a fixed tree, and sums of squares.
  *
- * Invariants: 1. out[i] depends on the tree and the operands' [i] alone, so any cutting of a range into pieces, threads
- * or vectors gives the same bits; 2. every addition is left + right, the left operand holding the lower shards.
+ * Invariants
+ *  1. out[i] depends on the tree and the operands' [i] alone, so any cutting of a range into pieces, threads or vectors
+ *     gives the same bits.
+ *  2. Every addition is left + right, the left operand holding the lower shards.
  */
 #ifndef TARN_RUNTIME_DIST_SUM_H
 #define TARN_RUNTIME_DIST_SUM_H

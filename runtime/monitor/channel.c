@@ -1,8 +1,10 @@
 /* channel.c - the connection of a rank to its supervisor: lines over TCP, never blocking.
  *
- * Invariants: 1. only the monitor's thread comes here; 2. no call waits, names of hosts apart, which are looked up
- * while only this thread waits; 3. a connection that was made and then ends is final: there is no second one, since the
- * supervisor that ended it starts the ranks again.
+ * Invariants
+ *  1. Only the monitor's thread comes here.
+ *  2. No call waits, names of hosts apart, which are looked up while only this thread waits.
+ *  3. A connection that was made and then ends is final: there is no second one, since the supervisor that ended it
+ *     starts the ranks again.
  */
 #include "runtime/monitor/monitor_internal.h"
 #include "runtime/base/context.h"

@@ -1,9 +1,11 @@
 /* monitor.h - where this process is: what the other rooms tell the monitor, for whoever watches the rank.
  *
- * Invariants: 1. every call may be made whether or not a monitor runs (NULL contexts included) and never blocks, but
- * for tarn_monitor_claim;
- * 2. progress counters only grow, each is written by its own thread; 3. texts are copied, names of ops and files are
- * not: they outlive the context; 4. nothing here changes what is computed.
+ * Invariants
+ *  1. Every call may be made whether or not a monitor runs (NULL contexts included) and never blocks, but for
+ *     tarn_monitor_claim.
+ *  2. Progress counters only grow, each is written by its own thread.
+ *  3. Texts are copied, names of ops and files are not: they outlive the context.
+ *  4. Nothing here changes what is computed.
  */
 #ifndef TARN_RUNTIME_MONITOR_H
 #define TARN_RUNTIME_MONITOR_H

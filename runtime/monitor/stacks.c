@@ -5,8 +5,9 @@
  * one second together; of those that do not answer (the signal is blocked in them, or they are in the kernel for good)
  * the kernel's state is shown.
  *
- * Invariants: 1. the handler calls backtrace alone, which was called once before, so that it loads nothing; 2. a record
- * is freed only when its thread has answered: who comes late writes into memory that is still there.
+ * Invariants
+ *  1. The handler calls backtrace alone, which was called once before, so that it loads nothing.
+ *  2. A record is freed only when its thread has answered: who comes late writes into memory that is still there.
  */
 #include "runtime/monitor/monitor_internal.h"
 #include "runtime/base/context.h"

@@ -1,7 +1,9 @@
 /* random.c - Philox4x32-10, normal and uniform fills, permutations.
  *
- * Invariants: 1. no state: every value is a pure function of its arguments; 2. additions, multiplications, divisions
- * and square roots of doubles only, each rounded once in the order written, so the bits are the same on every machine.
+ * Invariants
+ *  1. No state: every value is a pure function of its arguments.
+ *  2. Additions, multiplications, divisions and square roots of doubles only, each rounded once in the order written,
+ *     so the bits are the same on every machine.
  */
 #include "runtime/random/random.h"
 
@@ -63,8 +65,7 @@ static double minus_log(uint32_t word)
 }
 
 /* cos and sin of 2 pi word / 2^32. The two top bits (after adding an eighth of a turn) are the quadrant: the reduction
- * to
- * [-pi/4, pi/4) is exact. Taylor to r^16 and r^15: an error below 1e-16. */
+ * to [-pi/4, pi/4) is exact. Taylor to r^16 and r^15: an error below 1e-16. */
 static void turn(uint32_t word, double *cosine, double *sine)
 {
     uint32_t shifted = word + 0x20000000u;

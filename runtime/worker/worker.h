@@ -1,8 +1,11 @@
 /* worker.h - the threads of a rank, and the teams that share one shard's work.
  *
- * Invariants: 1. member 0 is the calling thread; 2. every worker sets MXCSR to round-to-nearest without FTZ/DAZ while
- * it runs Tarn's work, and the caller's MXCSR is restored; 3. waiting spins briefly, then sleeps (threads may outnumber
- * cores by far); 4. nothing here decides an order of summation.
+ * Invariants
+ *  1. Member 0 is the calling thread.
+ *  2. Every worker sets MXCSR to round-to-nearest without FTZ/DAZ while it runs Tarn's work, and the caller's MXCSR is
+ *     restored.
+ *  3. Waiting spins briefly, then sleeps (threads may outnumber cores by far).
+ *  4. Nothing here decides an order of summation.
  */
 #ifndef TARN_RUNTIME_WORKER_H
 #define TARN_RUNTIME_WORKER_H

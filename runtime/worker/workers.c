@@ -1,10 +1,11 @@
 /* workers.c - the pool: every thread but the caller owns a mailbox; whoever leads posts tasks there and waits at a
  * gate.
  *
- * Invariants: 1. a mailbox has one poster at a time: the main thread, or the leader whose team the thread serves; 2. a
- * poster reuses a mailbox only after its gate told that the last task is done; 3. gates live as long as the pool, so a
- * thread that is late in leaving one touches no freed memory; 4. all signals but the one that
- * asks for the stack are blocked in the threads of the pool.
+ * Invariants
+ *  1. A mailbox has one poster at a time: the main thread, or the leader whose team the thread serves.
+ *  2. A poster reuses a mailbox only after its gate told that the last task is done.
+ *  3. Gates live as long as the pool, so a thread that is late in leaving one touches no freed memory.
+ *  4. All signals but the one that asks for the stack are blocked in the threads of the pool.
  */
 #include "runtime/worker/worker.h"
 #include "runtime/base/context.h"
@@ -126,8 +127,7 @@ static int useful_members(int64_t count, int64_t grain, int members)
     return chunks < members ? (int)chunks : members;
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 /* Do the threads of this host outnumber its cores? Then a spinning thread takes the core of one that works. */
 static bool crowded(const tarn_context *context, int threads)
@@ -200,8 +200,7 @@ int tarn_workers_count(const tarn_workers *workers)
     return workers ? workers->count : 1;
 }
 
-/* ---- work
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- work -------------------------------------------------------------------------------------------------------- */
 
 /* False when the pool is at work already (a call from inside a run, or from another thread): the caller then does all
  * the members' work itself, one after the other. */
@@ -280,8 +279,7 @@ void tarn_workers_run_teams(tarn_workers *workers, int leaders, void (*fn)(void 
     tarn_float_environment_leave(saved);
 }
 
-/* ---- teams
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- teams ------------------------------------------------------------------------------------------------------- */
 
 int tarn_team_size(const tarn_team *team)
 {

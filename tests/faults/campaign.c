@@ -7,9 +7,7 @@
 
 #define PRINTED 12
 
-/* ---- invariants
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- invariants -------------------------------------------------------------------------------------------------- */
 
 /* I2: the acknowledged step, or a later one of the same life. Before anything was acknowledged whatever was there at
  * the beginning of the scenario will do. */
@@ -91,9 +89,7 @@ void fault_print(const char *name, const fault_tally *tally)
     fflush(stdout);
 }
 
-/* ---- the process under test
- * ------------------------------------------------------------------------------------------
- */
+/* ---- the process under test -------------------------------------------------------------------------------------- */
 
 int fault_run_child(const fault_campaign *campaign, const fault_tree *before, const char *folder, tarn_fault_plan plan,
                     fault_progress *progress)

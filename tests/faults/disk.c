@@ -77,9 +77,7 @@ struct fault_disk {
         }                                                                                                              \
     while (0)
 
-/* ---- names
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- names ------------------------------------------------------------------------------------------------------- */
 
 static int find(const table *names, const char *name)
 {
@@ -197,9 +195,7 @@ static void settle_folder(fault_disk *disk, int folder)
     disk->change_count = kept;
 }
 
-/* ---- data
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- data -------------------------------------------------------------------------------------------------------- */
 
 static void resize(buffer *content, int64_t bytes)
 {
@@ -311,9 +307,7 @@ static const uint8_t *keep(fault_disk *disk, buffer content)
     return content.data;
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 fault_disk *fault_disk_create(const fault_tree *before)
 {
@@ -464,9 +458,7 @@ bool fault_disk_apply(fault_disk *disk, const fault_call *call)
     return done;
 }
 
-/* ---- after the loss of power
- * -----------------------------------------------------------------------------------------
- */
+/* ---- after the loss of power ------------------------------------------------------------------------------------- */
 
 /* Adds what lies below a folder of the tables; contents[i] are those of the files. */
 static void walk(fault_tree *tree, const table *tables, const fault_disk *disk, int folder, const char *prefix,

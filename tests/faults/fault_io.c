@@ -70,9 +70,7 @@ static int real_close(int fd)
     return real(fd);
 }
 
-/* ---- which calls count
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- which calls count ------------------------------------------------------------------------------------------- */
 
 /* The path relative to the directory, or NULL when it is elsewhere. Freed by the caller. */
 static char *inside(int at, const char *path)
@@ -157,9 +155,7 @@ static outcome meet(tarn_fault_kind kind, const char *path, int64_t length)
     }
 }
 
-/* ---- the trace
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- the trace --------------------------------------------------------------------------------------------------- */
 
 static void record(tarn_fault_kind kind, uint32_t flags, int fd, int64_t offset, int64_t length, const char *path,
                    const char *other, const void *data, int64_t data_bytes)
@@ -261,9 +257,7 @@ __attribute__((destructor)) static void tell_count(void)
     real_close(file);
 }
 
-/* ---- the calls
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- the calls --------------------------------------------------------------------------------------------------- */
 
 static int open_at(int at, const char *path, int flags, mode_t mode)
 {
@@ -511,9 +505,7 @@ TARN_FAULT_EXPORT int close(int fd)
     return -1;
 }
 
-/* ---- names
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- names ------------------------------------------------------------------------------------------------------- */
 
 TARN_FAULT_EXPORT int renameat(int from_at, const char *from, int to_at, const char *to)
 {

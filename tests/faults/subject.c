@@ -21,9 +21,7 @@ typedef struct subject {
     tarn_checkpoint_entry entries[STATE_ENTRIES];
 } subject;
 
-/* ---- the training
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- the training ------------------------------------------------------------------------------------------------ */
 
 static uint64_t mix(uint64_t z)
 {
@@ -123,9 +121,7 @@ void fault_golden_digest(int64_t life, int64_t step, char out[65])
     free(self);
 }
 
-/* ---- the controls
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- the controls ------------------------------------------------------------------------------------------------ */
 
 static bool write_state(int file, const fault_state *state)
 {
@@ -159,9 +155,7 @@ static int careless_load(subject *self)
     return 1;
 }
 
-/* ---- the store
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- the store --------------------------------------------------------------------------------------------------- */
 
 static void drop_log(void *user, tarn_log_level level, const char *line)
 {
@@ -319,9 +313,7 @@ int fault_train(const fault_options *options, const char *directory, fault_progr
     return 0;
 }
 
-/* ---- judging
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- judging ----------------------------------------------------------------------------------------------------- */
 
 static int count_temporaries(const char *directory)
 {

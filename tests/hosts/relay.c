@@ -9,9 +9,11 @@
  *   report                answers "forwarded N lost N cut N"
  * It ends at the end of the input.
  *
- * Invariants: 1. frame n to be delivered is lost or not, and late by how much, by the seed and n alone: which frame
- * happens to be the nth is up to the hosts; 2. a frame that is not lost or cut is delivered whole and once; 3. the
- * queue is bounded: what does not fit is lost and counted, as in any switch.
+ * Invariants
+ *  1. Frame n to be delivered is lost or not, and late by how much, by the seed and n alone: which frame happens to be
+ *     the nth is up to the hosts.
+ *  2. A frame that is not lost or cut is delivered whole and once.
+ *  3. The queue is bounded: what does not fit is lost and counted, as in any switch.
  */
 #include <errno.h>
 #include <fcntl.h>

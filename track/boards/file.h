@@ -1,7 +1,9 @@
 /* file.h - a file of whole records that one process appends to and, after a crash, reads back and goes on with.
  *
- * Invariants: 1. an append is there whole and synced to the disk, or not at all; 2. two processes never have the same
- * file open (flock); 3. what a crash left at the end, and is no record, is kept aside before it is cut off.
+ * Invariants
+ *  1. An append is there whole and synced to the disk, or not at all.
+ *  2. Two processes never have the same file open (flock).
+ *  3. What a crash left at the end, and is no record, is kept aside before it is cut off.
  */
 #ifndef TARN_TRACK_BOARDS_FILE_H
 #define TARN_TRACK_BOARDS_FILE_H

@@ -2,7 +2,7 @@
  *
  * Invariants
  *  1. At any moment MLflow can read the store: meta.yaml appears last and whole, a metric file with its first line,
- * params and tags whole; lines are appended whole, a torn append is taken back.
+ *     params and tags whole; lines are appended whole, a torn append is taken back.
  *  2. Ids are quoted, times are in milliseconds, status is a number.
  */
 #include "track/file_store/file_store.h"
@@ -22,8 +22,7 @@
 
 static const char *const folders[] = {"metrics", "params", "tags", "artifacts"}; /* by kind */
 
-/* ---- writing
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 struct tarn_metric_file *tarn_file_store_metric(tarn_file_store *store, int id)
 {
@@ -215,8 +214,7 @@ static void destroy(tarn_sink *sink)
     free(store);
 }
 
-/* ---- opening
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static int open_root(tarn_file_store *store, const char *name, char problem[TARN_SINK_PROBLEM])
 {

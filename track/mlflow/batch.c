@@ -5,7 +5,7 @@
  *     server knows a point by key, value, time and step, a param by key and value, and the last value of a tag counts.
  *  2. Params go in requests of their own: one that has changed makes the server refuse all that comes with it.
  *  3. What a refused request holds is halved until the event that is at fault stands alone. That one is lost and
- * counted, unless the server cannot record anything at the moment.
+ *     counted, unless the server cannot record anything at the moment.
  *  4. A number is sent with all its digits, and only when it is finite.
  */
 #include "track/mlflow/mlflow_sink.h"

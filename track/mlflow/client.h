@@ -6,7 +6,7 @@
  *     server names for its artifacts (there without what stood in the address), as mlflow does.
  *  2. Only what the server itself says in its JSON refuses a request for good (TARN_MLFLOW_REFUSED, _MISSING, _EXISTS).
  *     Anything else that is no success (no answer, an answer of a proxy, of a server that is starting, of something
- * that is no MLflow) means: later again.
+ *     that is no MLflow) means: later again.
  *  3. One thread at a time uses a client; tarn_mlflow_cancel may come from any thread.
  */
 #ifndef TARN_TRACK_MLFLOW_CLIENT_H

@@ -4,7 +4,8 @@
  *  1. Events are taken in their order. Metrics, params and tags between two other events go out together, which changes
  *     nothing: each of them is by itself.
  *  2. The server's state never stops training, and loses nothing: what it cannot take now is offered again. An event
- * that it will never take, or that alone makes it fail while it records others, is lost with the reason, and counted.
+ *     that it will never take, or that alone makes it fail while it records others, is lost with the reason, and
+ *     counted.
  *  3. Whatever was sent and not acknowledged may be sent again.
  */
 #include "track/mlflow/mlflow.h"

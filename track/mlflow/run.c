@@ -2,7 +2,7 @@
  *
  * Invariants
  *  1. One run here is one run there, also when the process died between making it and noting its id: it is looked for
- * by its tag tarn.run_id before one is made.
+ *     by its tag tarn.run_id before one is made.
  *  2. The id noted in the state folder counts only for the server it was noted for.
  */
 #include "track/mlflow/mlflow_sink.h"

@@ -4,10 +4,12 @@
  * Prometheus counts in base units, system/disk_usage_megabytes is tarn_system_disk_usage_bytes, a million times as
  * much, and a percentage is a ratio.
  *
- * Invariants: 1. every name is [a-z][a-z0-9_]*, begins with tarn_, and ends in nothing that Prometheus reserves for
- * counters and histograms (_total, _count, _sum, _bucket); 2. two keys never become one series: where the name and its
- * label do not tell the key (`whole` is false), the series bears the key itself as a label; 3. the same key becomes the
- * same series in every run and process, whatever other keys there are.
+ * Invariants
+ *  1. Every name is [a-z][a-z0-9_]*, begins with tarn_, and ends in nothing that Prometheus reserves for counters and
+ *     histograms (_total, _count, _sum, _bucket).
+ *  2. Two keys never become one series: where the name and its label do not tell the key (`whole` is false), the series
+ *     bears the key itself as a label.
+ *  3. The same key becomes the same series in every run and process, whatever other keys there are.
  */
 #ifndef TARN_TRACK_PROMETHEUS_NAMES_H
 #define TARN_TRACK_PROMETHEUS_NAMES_H

@@ -38,8 +38,7 @@ typedef struct prometheus_sink {
     bool told;
 } prometheus_sink;
 
-/* ---- pages ---------------------------------------------------------------------------------------------------------
- */
+/* ---- pages ------------------------------------------------------------------------------------------------------- */
 
 static void release_text(void *data)
 {
@@ -77,9 +76,7 @@ static int page_of(void *user, const char *path, tarn_web_page *page)
     return 200;
 }
 
-/* ---- the publisher: everything that may wait
- * -------------------------------------------------------------------------
- */
+/* ---- the publisher: everything that may wait --------------------------------------------------------------------- */
 
 static void complain(prometheus_sink *sink, const char *what, const char *path)
 {
@@ -170,8 +167,7 @@ static void *publish(void *user)
     return NULL;
 }
 
-/* ---- the sink ------------------------------------------------------------------------------------------------------
- */
+/* ---- the sink ---------------------------------------------------------------------------------------------------- */
 
 static void write_events(tarn_sink *base, const tarn_track_event *events, int64_t count, tarn_sink_report *report)
 {
@@ -223,8 +219,7 @@ void tarn_prometheus_sink_address(tarn_sink *base, char out[80])
     pthread_mutex_unlock(&sink->lock);
 }
 
-/* ---- opening -------------------------------------------------------------------------------------------------------
- */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 /* The table that an earlier process left; one that cannot be read begins anew, which costs counts and no more. */
 static void restore(prometheus_sink *sink, char notice[TARN_SINK_PROBLEM])

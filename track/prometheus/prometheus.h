@@ -3,11 +3,14 @@
  * Two ways out of one text (table.h): a web server for a scrape (web.h), and a file for the textfile collector of node
  * exporter, which a machine without a way in from Prometheus has.
  *
- * Invariants: 1. taking events waits neither for a scraper nor for a disk: a thread of the sink writes the files and
- * tries a taken port again; 2. readers of the file see the old or the new text whole, at most one new one a second, and
- * the last one is of the end; 3. what a run has counted outlives its processes: it is kept in the sink's state folder;
- * 4. only what is wrong by itself is an error (an address that is none, a folder that is not there); a port in use and
- * a disk that is full are told once, and training goes on.
+ * Invariants
+ *  1. Taking events waits neither for a scraper nor for a disk: a thread of the sink writes the files and tries a taken
+ *     port again.
+ *  2. Readers of the file see the old or the new text whole, at most one new one a second, and the last one is of the
+ *     end.
+ *  3. What a run has counted outlives its processes: it is kept in the sink's state folder.
+ *  4. Only what is wrong by itself is an error (an address that is none, a folder that is not there); a port in use and
+ *     a disk that is full are told once, and training goes on.
  */
 #ifndef TARN_TRACK_PROMETHEUS_PROMETHEUS_H
 #define TARN_TRACK_PROMETHEUS_PROMETHEUS_H

@@ -46,8 +46,7 @@ struct tarn_prometheus_table {
 /* What a checkpoint that became durable is logged as. */
 #define CHECKPOINT_KEY "system/checkpoint_seconds"
 
-/* ---- series --------------------------------------------------------------------------------------------------------
- */
+/* ---- series ------------------------------------------------------------------------------------------------------ */
 
 static int compare_keys(const series *a, const series *b)
 {
@@ -108,8 +107,7 @@ static series *series_of(tarn_prometheus_table *table, const char *key, bool *sh
     return made;
 }
 
-/* ---- events --------------------------------------------------------------------------------------------------------
- */
+/* ---- events ------------------------------------------------------------------------------------------------------ */
 
 static void put(char field[FIELD], const char *value)
 {
@@ -232,8 +230,7 @@ int64_t tarn_prometheus_table_changes(tarn_prometheus_table *table, int64_t *wei
     return changes;
 }
 
-/* ---- the text ------------------------------------------------------------------------------------------------------
- */
+/* ---- the text ---------------------------------------------------------------------------------------------------- */
 
 /* The labels that every series has. */
 static void open_series(FILE *out, const tarn_prometheus_table *table, const char *name)
@@ -390,8 +387,7 @@ void tarn_prometheus_text_release(tarn_prometheus_text *text)
     if (text && atomic_fetch_sub(&text->holders, 1) == 1) free(text);
 }
 
-/* ---- keeping it for a later process
- * -------------------------------------------------------------------------------- */
+/* ---- keeping it for a later process ------------------------------------------------------------------------------ */
 
 /* Numbers that are kept, by the names they have in the file. */
 #define KEPT(F) F(begins) F(begin_ms) F(steps) F(step_ms) F(skipped) F(checkpoints) F(checkpoint_step) F(checkpoint_ms)
@@ -460,8 +456,7 @@ bool tarn_prometheus_table_restore(tarn_prometheus_table *table, const char *jso
     return good;
 }
 
-/* ---- lifetime ------------------------------------------------------------------------------------------------------
- */
+/* ---- lifetime ---------------------------------------------------------------------------------------------------- */
 
 tarn_prometheus_table *tarn_prometheus_table_create(const tarn_sink_run *run)
 {

@@ -2,11 +2,13 @@
  *
  * Fed with the run's events by one thread, read by any number. The text is the exposition format 0.0.4 of Prometheus.
  *
- * Invariants: 1. taking an event twice, or events older than one already taken, changes nothing: values go by step,
- * counters by the highest step or the newest time; 2. the lock is held while an event is taken or the text is made, and
- * never over input or output; 3. a text is complete (all series of a name together, HELP and TYPE before them, a final
- * newline) and never changes: readers keep it as long as they like; 4. memory is bounded: TARN_PROMETHEUS_SERIES keys,
- * further ones are counted.
+ * Invariants
+ *  1. Taking an event twice, or events older than one already taken, changes nothing: values go by step, counters by
+ *     the highest step or the newest time.
+ *  2. The lock is held while an event is taken or the text is made, and never over input or output.
+ *  3. A text is complete (all series of a name together, HELP and TYPE before them, a final newline) and never changes:
+ *     readers keep it as long as they like.
+ *  4. Memory is bounded: TARN_PROMETHEUS_SERIES keys, further ones are counted.
  */
 #ifndef TARN_TRACK_PROMETHEUS_TABLE_H
 #define TARN_TRACK_PROMETHEUS_TABLE_H

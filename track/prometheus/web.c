@@ -19,8 +19,7 @@
 
 enum { READER_BYTES = 16384, BACKLOG = 64 };
 
-/* ---- the library --------------------------------------------------------------------------------------------------
- */
+/* ---- the library ------------------------------------------------------------------------------------------------- */
 
 #define FUNCTIONS(F)                                                                                                   \
     F(start_daemon, MHD_start_daemon)                                                                                  \
@@ -59,8 +58,7 @@ static void load(void)
         atomic_store(&available, true);
 }
 
-/* ---- pages --------------------------------------------------------------------------------------------------------
- */
+/* ---- pages ------------------------------------------------------------------------------------------------------- */
 
 struct tarn_web {
     struct MHD_Daemon *daemon;
@@ -111,8 +109,7 @@ static enum MHD_Result answer(void *user, struct MHD_Connection *connection, con
     return code == MHD_HTTP_OK ? send_page(connection, code, &page) : send_code(connection, code);
 }
 
-/* ---- the address --------------------------------------------------------------------------------------------------
- */
+/* ---- the address ------------------------------------------------------------------------------------------------- */
 
 /* Splits "ADDRESS:PORT", "[ADDRESS]:PORT" and ":PORT"; false when it is none of these. */
 static bool split(const char *listen, char host[64], char port[8])
@@ -182,8 +179,7 @@ static int listen_at(const char *listen_text, tarn_web_error *error, char proble
     return -1;
 }
 
-/* ---- lifetime -----------------------------------------------------------------------------------------------------
- */
+/* ---- lifetime ---------------------------------------------------------------------------------------------------- */
 
 tarn_web_error tarn_web_open(tarn_web **out, const char *listen_text, tarn_web_function *function, void *user,
                              char problem[TARN_WEB_PROBLEM])

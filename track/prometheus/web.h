@@ -3,10 +3,13 @@
  * libmicrohttpd is loaded when the first server is opened (dlopen): a run that serves nothing neither waits for it and
  * its TLS libraries nor needs the package.
  *
- * Invariants: 1. one thread of its own serves all connections and waits for none of them: a slow or silent reader costs
- * its place until TARN_WEB_SECONDS without progress are over, and nothing else; 2. there are at most
- * TARN_WEB_CONNECTIONS, further ones wait in the kernel; 3. that thread leaves signals to the main one; 4. nothing of a
- * request but its method and path is read, and a body is refused; 5. nothing is printed.
+ * Invariants
+ *  1. One thread of its own serves all connections and waits for none of them: a slow or silent reader costs its place
+ *     until TARN_WEB_SECONDS without progress are over, and nothing else.
+ *  2. There are at most TARN_WEB_CONNECTIONS, further ones wait in the kernel.
+ *  3. That thread leaves signals to the main one.
+ *  4. Nothing of a request but its method and path is read, and a body is refused.
+ *  5. Nothing is printed.
  */
 #ifndef TARN_TRACK_PROMETHEUS_WEB_H
 #define TARN_TRACK_PROMETHEUS_WEB_H

@@ -174,8 +174,7 @@ void tarn_event_writer_free(tarn_event_writer *writer)
     for (int i = 0; i < 4; i++) tarn_protobuf_free(&writer->inner[i]);
 }
 
-/* ---- reading
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static void parse_tensor(tarn_protobuf_reader reader, tarn_event_seen *seen)
 {

@@ -13,8 +13,7 @@ static void explain(tarn_sink_report *report, const char *path)
     tarn_board_explain(report->problem, path, "track.tensorboard");
 }
 
-/* ---- reading back
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- reading back ------------------------------------------------------------------------------------------------ */
 
 static void forget(tarn_tensorboard *board)
 {
@@ -70,8 +69,7 @@ static int load(tarn_tensorboard *board)
     return 0;
 }
 
-/* ---- writing
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 /* True when the file holds the point of this event already. */
 static bool held(tarn_tensorboard *board, const tarn_track_event *event)

@@ -39,8 +39,7 @@ void tarn_wandb_forget(tarn_wandb *board)
     board->process = (tarn_wandb_process){0};
 }
 
-/* ---- records
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- records ----------------------------------------------------------------------------------------------------- */
 
 static bool read_config(tarn_wandb *board, tarn_protobuf_reader config)
 {
@@ -173,8 +172,7 @@ static bool read_record(tarn_wandb *board, const unsigned char *bytes, size_t co
     return true;
 }
 
-/* ---- files
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 /* One folder's file, which becomes the current one. What a crash left at its end is cut off. */
 static int read_file(tarn_wandb *board, const char *name)

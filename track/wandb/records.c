@@ -34,8 +34,7 @@ static void known(tarn_protobuf *message, int field, const char *text)
     if (text && *text) tarn_protobuf_string(message, field, text);
 }
 
-/* ---- items
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- items ------------------------------------------------------------------------------------------------------- */
 
 void tarn_wandb_item(tarn_protobuf *items, const char *key, const char *below, const char *json)
 {
@@ -92,8 +91,7 @@ bool tarn_wandb_item_histogram(tarn_protobuf *items, const char *key, const tarn
     return made;
 }
 
-/* ---- messages
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 void tarn_wandb_header(tarn_protobuf *out)
 {
@@ -259,8 +257,7 @@ void tarn_wandb_record(tarn_protobuf *record, int type, const tarn_protobuf *mes
     tarn_protobuf_free(&info);
 }
 
-/* ---- files/wandb-metadata.json
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- files/wandb-metadata.json ----------------------------------------------------------------------------------- */
 
 char *tarn_wandb_metadata(const tarn_wandb_process *process)
 {

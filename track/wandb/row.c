@@ -101,8 +101,7 @@ tarn_wandb_row *tarn_wandb_row_of(tarn_wandb *board, const tarn_track_event *eve
     return row;
 }
 
-/* ---- the row under way, on the disk
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- the row under way, on the disk ------------------------------------------------------------------------------ */
 
 /* A new file of rows in the place of one that has grown long. */
 static int begin_rows(tarn_wandb *board, const tarn_protobuf *record)

@@ -5,9 +5,10 @@
  *   azure.c   scheduled events of this machine
  *   detect.c  which cloud this machine belongs to, by its firmware's names
  *
- * Invariants: 1. a poll sends a few requests and returns within some seconds; tarn_http_cancel ends it at once; 2. an
- * answer that is not understood is a failure, never a notice and never silence; 3. a provider keeps its state in the
- * session: nothing is global.
+ * Invariants
+ *  1. A poll sends a few requests and returns within some seconds; tarn_http_cancel ends it at once.
+ *  2. An answer that is not understood is a failure, never a notice and never silence.
+ *  3. A provider keeps its state in the session: nothing is global.
  */
 #ifndef TARN_TRAIN_SPOT_PROVIDER_H
 #define TARN_TRAIN_SPOT_PROVIDER_H

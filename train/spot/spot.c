@@ -15,8 +15,7 @@
 
 #define DMI_DIRECTORY "/sys/class/dmi/id"
 
-/* ---- what is watched ------------------------------------------------------------------------------------------------
- */
+/* ---- what is watched --------------------------------------------------------------------------------------------- */
 
 /* The environment comes before the option: it belongs to the machine, the option to the run. */
 static const char *chosen(const char *variable, const char *option)
@@ -63,8 +62,7 @@ static const tarn_spot_provider *provider_of_this_host(const tarn_train_options 
     return !strcmp(name, "auto") ? tarn_spot_detect(chosen("TARN_SPOT_DMI", DMI_DIRECTORY)) : find_provider(name);
 }
 
-/* ---- the watcher ----------------------------------------------------------------------------------------------------
- */
+/* ---- the watcher ------------------------------------------------------------------------------------------------- */
 
 /* False when the watcher shall end. */
 static bool sleep_for(tarn_spot *spot, double seconds)
@@ -154,8 +152,7 @@ static void *watch(void *user)
     return NULL;
 }
 
-/* ---- start and end --------------------------------------------------------------------------------------------------
- */
+/* ---- start and end ----------------------------------------------------------------------------------------------- */
 
 static void start_watcher(tarn_spot *spot, const tarn_train_options *options)
 {

@@ -8,7 +8,7 @@
  *  1. Where nothing is watched, nothing happens: no thread, no request, no libcurl. "auto" decides by files alone.
  *  2. The first rank of each host watches, on a thread that blocks all signals and makes no call of the comm.
  *  3. A notice only asks for the stop, which reaches the other ranks in the control word: all of them save the same
- * step.
+ *     step.
  *  4. A metadata service that fails changes nothing but the log: training goes on, and so does the polling.
  *  5. The end of the trainer does not wait for the service.
  */

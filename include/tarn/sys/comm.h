@@ -1,7 +1,10 @@
 /* sys/comm.h - how ranks talk: a vtable with implementations self (one process, no MPI), MPI, later NCCL.
  *
- * Invariants: 1. every operation is started, then polled: no call blocks; 2. all ranks start collectives in one order;
- * 3. one thread at a time uses a comm; 4. buffers stay untouched until the request is done.
+ * Invariants
+ *  1. Every operation is started, then polled: no call blocks.
+ *  2. All ranks start collectives in one order.
+ *  3. One thread at a time uses a comm.
+ *  4. Buffers stay untouched until the request is done.
  */
 #ifndef TARN_SYS_COMM_H
 #define TARN_SYS_COMM_H

@@ -26,8 +26,7 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* ---- packing
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- packing ----------------------------------------------------------------------------------------------------- */
 
 /* Columns [0, n) of rows [0, k) of op(B): panels one after another, the last one as many whole vectors as it needs. */
 static void pack_b(float *packed, const float *b, int64_t ldb, bool transpose_b, int64_t k, int64_t n)
@@ -94,8 +93,7 @@ static void pack_a(const tarn_gemm_f32 *g, float *packed, int64_t k0, int64_t k,
     }
 }
 
-/* ---- the loops
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- the loops --------------------------------------------------------------------------------------------------- */
 
 /* Memory of one product on one thread; NULL: not needed. */
 typedef struct work {
@@ -213,8 +211,7 @@ static void run(const tarn_gemm_f32 *gemm, int64_t first_column, int64_t packed_
         for (int64_t i = 0; i < g.m; i++) gemm->row_sum[i] = gemm->row_sum[i] + w.row_sum[i];
 }
 
-/* ---- entry
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- entry ------------------------------------------------------------------------------------------------------- */
 
 static bool few_rows(const tarn_gemm_f32 *g)
 {

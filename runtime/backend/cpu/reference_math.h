@@ -33,8 +33,7 @@ typedef float real;
 #define TARN_LANES     16
 #define TARN_SUM_BLOCK 4096
 
-/* ---- IEEE operations ----------------------------------------------------------------------------------------------
- */
+/* ---- IEEE operations --------------------------------------------------------------------------------------------- */
 
 /* a * b + c rounded once. */
 static inline real real_fma(real a, real b, real c)
@@ -96,8 +95,7 @@ static inline float tarn_bits_float(uint32_t bits)
     return x;
 }
 
-/* ---- elementary functions -----------------------------------------------------------------------------------------
- */
+/* ---- elementary functions ---------------------------------------------------------------------------------------- */
 
 #if TARN_REAL_IS_DOUBLE
 
@@ -212,8 +210,7 @@ static inline float real_cos(float x)
 
 #endif
 
-/* ---- activations --------------------------------------------------------------------------------------------------
- */
+/* ---- activations ------------------------------------------------------------------------------------------------- */
 
 /* 1 / (1 + e^-x). */
 static inline real real_sigmoid(real x)
@@ -284,8 +281,7 @@ static inline real real_activation_gradient(tarn_activation kind, real x)
     }
 }
 
-/* ---- sums of rows -------------------------------------------------------------------------------------------------
- */
+/* ---- sums of rows ------------------------------------------------------------------------------------------------ */
 
 /* The order of every sum along a row: element i goes to lane i % 16 (lanes start at +0); after each 4096 elements the
  * lanes are combined 8-4-2-1 and added to the total, which starts at +0.

@@ -30,8 +30,7 @@ enum { VF_LANES = 16 };
 #error "simd.h is for files compiled per ISA (kernel.c, *_fast.c); scalar code includes reference_math.h"
 #endif
 
-/* ---- made of the above, the same for both ISAs --------------------------------------------------------------------
- */
+/* ---- made of the above, the same for both ISAs ------------------------------------------------------------------- */
 
 TARN_INLINE vf vf_zero(void)
 {
@@ -104,8 +103,7 @@ TARN_INLINE float vf_max_all(vf x)
     return lane[0];
 }
 
-/* ---- sums of rows: real_sum of reference_math.h, a vector of terms at a time ----------------------------------------
- */
+/* ---- sums of rows: real_sum of reference_math.h, a vector of terms at a time ------------------------------------- */
 
 /*     vf_row_sum sum; vf_row_sum_start(&sum);
  *     for (i = 0; i < n; i += 16) vf_row_sum_add(&sum, vf_load_partial(x + i, n - i));

@@ -1,8 +1,9 @@
 /* mpi.c - the comm over MPI. The only file that includes mpi.h, benchmarks apart.
  *
- * Invariants: 1. every MPI call is made by one thread (MPI_THREAD_FUNNELED: the main thread); 2. errors are returned,
- * not fatal, and become statuses that name this rank, the peer and what was waited for; 3. counts never exceed an int:
- * longer messages travel in pieces, which MPI keeps in order.
+ * Invariants
+ *  1. Every MPI call is made by one thread (MPI_THREAD_FUNNELED: the main thread).
+ *  2. Errors are returned, not fatal, and become statuses that name this rank, the peer and what was waited for.
+ *  3. Counts never exceed an int: longer messages travel in pieces, which MPI keeps in order.
  */
 #include "runtime/base/context.h"
 #include "runtime/comm/comm.h"
