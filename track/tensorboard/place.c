@@ -32,6 +32,13 @@ static bool noted(const char *note, tarn_path path)
     return true;
 }
 
+/* Whether a noted path is one below root. A spool may come from anybody: no other way leads there. */
+static bool lies_in(const char *root, const char *path)
+{
+    size_t length = strlen(root);
+    return !strncmp(path, root, length) && path[length] == '/' && !strstr(path + length, "/../");
+}
+
 static int choose(tarn_tensorboard *board, const char *root, const tarn_sink_run *run, tarn_path path)
 {
     char name[160], found[256], host[128] = "localhost";
@@ -63,7 +70,7 @@ tarn_status tarn_tensorboard_place(tarn_tensorboard *board, const char *director
         tarn_path_make(board->state_new, "%s/tables.new", run->state) ||
         tarn_path_make(board->aside, "%s/cut-off", run->state))
         return refuse(problem, run->state, TARN_ERROR_CONFIG);
-    bool known = noted(note, before), ours = known && !strncmp(before, root, strlen(root)) && !access(before, F_OK);
+    bool known = noted(note, before), ours = known && lies_in(root, before) && !access(before, F_OK);
     if (ours) {
         if (tarn_path_make(path, "%s", before) || tarn_path_make(board->folder, "%s", before))
             return refuse(problem, directory, TARN_ERROR_CONFIG);
