@@ -8,21 +8,16 @@
  * Sink and curl take turns, so that both meet the same machine; each round is a run of its own at the server. Prints
  * the medians of metrics a second and their ratios.
  */
+#include "bench/mlflow_server.h"
 #include "runtime/config/number.h"
-#include "tests/support.h"
 #include "track/mlflow/mlflow.h"
 
 #include <cjson/cJSON.h>
-#include <curl/curl.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <tarn/track.h>
-#include <time.h>
 
 enum { MOST_REQUESTS = 1000, AT_ONCE = 1000, OWN = 200, WHOLE = 4, WHOLE_METRICS = 16000 };
 
-static char address[64], *folder;
-static pid_t group;
+static mlflow_server server;
 
 static double now(void)
 {
@@ -46,7 +41,7 @@ static double median(double *values, int count)
 static void quit(const char *why)
 {
     fprintf(stderr, "track_server: %s\n", why);
-    if (group > 0) kill(-group, SIGKILL);
+    mlflow_server_kill(&server);
     exit(1);
 }
 
@@ -69,7 +64,7 @@ static long post(CURL *curl, const char *path, const char *body)
 {
     char url[256];
     long code = 0;
-    snprintf(url, sizeof url, "%s/%s", address, path);
+    snprintf(url, sizeof url, "%s/%s", server.address, path);
     answered = 0;
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L);
@@ -134,12 +129,12 @@ static double curl_request(CURL *curl, const char *run, int64_t k)
 
 static tarn_sink *open_sink(void)
 {
-    char *state = tarn_test_format("%s/state", folder);
+    char *state = tarn_test_format("%s/state", server.folder);
     char notice[TARN_SINK_PROBLEM], problem[TARN_SINK_PROBLEM];
     mkdir(state, 0777);
     tarn_sink *sink;
     if (tarn_mlflow_sink_open(
-            &sink, &(tarn_track_options){.store = address},
+            &sink, &(tarn_track_options){.store = server.address},
             &(tarn_sink_run){.run_id = "00000000000000000000000000000001", .experiment = "Default", .state = state},
             notice, problem))
         quit(problem);
@@ -170,10 +165,10 @@ static double sink_request(tarn_sink *sink, int64_t k)
 /* From the first tarn_log_metric to the end of the run at the server. */
 static double whole_round(tarn_context *context, int64_t metrics)
 {
-    char *spool = tarn_test_format("%s/spool", folder);
+    char *spool = tarn_test_format("%s/spool", server.folder);
     tarn_tracker *tracker;
     if (tarn_track_open(&tracker, context,
-                        &(tarn_track_options){.store = address, .spool = spool, .flush_timeout = 600}))
+                        &(tarn_track_options){.store = server.address, .spool = spool, .flush_timeout = 600}))
         quit(tarn_get_error(context)->message);
     double start = now();
     for (int64_t i = 0; i < metrics; i++)
@@ -193,7 +188,7 @@ static double own_round(const char *python)
         "client.log_metric(run, 'warm', 1.0)\nstart = time.perf_counter()\n"
         "for step in range(%d):\n    client.log_metric(run, 'train.loss', 3.0 / (step + 7), step=step)\n"
         "print('rate', %d / (time.perf_counter() - start))\n\"",
-        python, address, OWN, OWN);
+        python, server.address, OWN, OWN);
     char *output;
     if (tarn_test_run(command, 600, &output)) quit(output);
     const char *rate = strstr(output, "rate ");
@@ -203,32 +198,6 @@ static double own_round(const char *python)
     return value;
 }
 
-/* ---- the server -------------------------------------------------------------------------------------------------- */
-
-static void start_server(const char *python, CURL *curl)
-{
-    char *file = tarn_test_format("%s/port", folder), *log = tarn_test_format("%s/log", folder), *text = NULL;
-    group = fork();
-    if (!group) {
-        setpgid(0, 0);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (!freopen(log, "w", stdout) || dup2(1, 2) < 0) _exit(126);
-        execl(python, python, TARN_SOURCE_DIR "/tests/python/mlflow_server.py", folder, (char *)NULL);
-        _exit(127);
-    }
-    for (int i = 0; i < 1200 && !text; i++) {
-        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
-        text = tarn_test_read(file, NULL);
-    }
-    if (!text) quit("the server did not start");
-    snprintf(address, sizeof address, "http://127.0.0.1:%d", atoi(text));
-    for (int i = 0; i < 1200; i++) {
-        if (post(curl, "health", NULL) == 200) return;
-        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
-    }
-    quit("the server does not answer");
-}
-
 int main(int argc, char **argv)
 {
     int requests = argc > 2 ? atoi(argv[2]) : 40;
@@ -236,11 +205,12 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: track_server PYTHON [REQUESTS, %d to %d]\n", WHOLE, MOST_REQUESTS);
         return 2;
     }
-    folder = tarn_test_directory();
+    server = (mlflow_server){.python = argv[1], .folder = tarn_test_directory()};
     tarn_context *context;
     if (tarn_init(&context, NULL, NULL)) quit("tarn does not start");
     CURL *curl = open_curl();
-    start_server(argv[1], curl);
+    const char *why = mlflow_server_start(&server, 0);
+    if (why) quit(why);
     static double ours[MOST_REQUESTS], bare[MOST_REQUESTS], ratios[MOST_REQUESTS];
     double own[2], whole[WHOLE];
     char run[64];
@@ -265,10 +235,9 @@ int main(int argc, char **argv)
            own[0], own[1], mine, wire, all, whole[0], whole[WHOLE - 1]);
     printf("sink over log_metric %.0fx, whole way over log_metric %.0fx, sink over curl %.3fx\n", mine / theirs,
            all / theirs, ratio);
-    kill(-group, SIGKILL);
-    waitpid(group, NULL, 0);
+    mlflow_server_kill(&server);
     tarn_exit(context);
-    tarn_test_remove(folder);
-    free(folder);
+    tarn_test_remove(server.folder);
+    free(server.folder);
     return 0;
 }
