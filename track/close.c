@@ -122,6 +122,9 @@ static void tell_counts(const tarn_tracker *tracker)
 {
     int64_t lost = tracker->lost + tracker->queue.dropped, corrupt = tarn_inbox_corrupt(tracker->inbox);
     count_text count;
+    if (tracker->corrupt)
+        tarn_log(tracker->context, TARN_LOG_WARN, "tracking: %s of the spool %s could not be read",
+                 print_count(count, tracker->corrupt, "damaged line"), tracker->folder);
     if (corrupt)
         tarn_log(tracker->context, TARN_LOG_WARN,
                  "tracking: %lld damaged line%s left out of what other processes handed to the spool %s",

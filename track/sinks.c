@@ -50,13 +50,19 @@ static int whole_destination(tarn_path out, const tarn_sink_row *row, const tarn
     return !getcwd(here, sizeof here) ? -1 : tarn_path_make(out, "%s/%s", here, name);
 }
 
+int tarn_sink_state_path(tarn_path out, const char *spool, const tarn_sink_row *row, const tarn_track_options *options)
+{
+    tarn_path destination;
+    if (whole_destination(destination, row, options)) return -1;
+    unsigned long hash = crc32(0, (const unsigned char *)destination, (unsigned)strlen(destination));
+    return tarn_path_make(out, "%s/sinks/%s-%08lx", spool, row->name, hash);
+}
+
 int tarn_sink_state_folder(tarn_path out, const char *spool, const tarn_sink_row *row,
                            const tarn_track_options *options)
 {
-    tarn_path destination, path;
-    if (whole_destination(destination, row, options)) return -1;
-    unsigned long hash = crc32(0, (const unsigned char *)destination, (unsigned)strlen(destination));
-    if (tarn_path_make(out, "%s/sinks/%s-%08lx", spool, row->name, hash) || tarn_path_make(path, "%s/", out)) return -1;
+    tarn_path path;
+    if (tarn_sink_state_path(out, spool, row, options) || tarn_path_make(path, "%s/", out)) return -1;
     return tarn_path_make_parents(path);
 }
 

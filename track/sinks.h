@@ -27,8 +27,10 @@ tarn_sink_open tarn_file_store_sink_open, tarn_mlflow_sink_open, tarn_tensorboar
 bool tarn_sink_is_asked(const tarn_sink_row *row, const tarn_track_options *options);
 /* Whether its destination is the one that track.store names. */
 bool tarn_sink_is_store(const tarn_sink_row *row);
-/* Makes the folder of a sink's state below the spool: sinks/<name>-<hash of its destination>, so that another
- * destination begins with nothing acknowledged. 0, or -1 with errno. */
+/* The folder of a sink's state below the spool: sinks/<name>-<hash of its destination>, so that another destination
+ * begins with nothing acknowledged. 0, or -1 with errno. */
+int tarn_sink_state_path(tarn_path out, const char *spool, const tarn_sink_row *row, const tarn_track_options *options);
+/* The same, and makes it. */
 int tarn_sink_state_folder(tarn_path out, const char *spool, const tarn_sink_row *row,
                            const tarn_track_options *options);
 /* Writes the destination into that folder, for people. */

@@ -178,8 +178,17 @@ static char *begin_text(const tarn_tracker *tracker, int64_t resumed_step)
     return text;
 }
 
+/* Logs a tag that the record does not hold: a process that was killed in its first moments may have left it out. */
+static void log_if_missing(tarn_tracker *tracker, const char *key, const char *value)
+{
+    pthread_mutex_lock(&tracker->lock);
+    bool missing = !tarn_record_find(tracker->record, TARN_TRACK_TAG, key);
+    pthread_mutex_unlock(&tracker->lock);
+    if (missing && *value) tarn_log_tag(tracker, key, value);
+}
+
 /* named: the run may be there under a name of its own, which only one that was given replaces. */
-static tarn_status log_begin(tarn_tracker *tracker, bool resumed, bool named, int64_t resumed_step)
+static tarn_status log_begin(tarn_tracker *tracker, bool named, int64_t resumed_step)
 {
     tarn_queued_event begin = {.kind = TARN_TRACK_BEGIN, .text = begin_text(tracker, resumed_step)};
     if (!begin.text)
@@ -189,23 +198,24 @@ static tarn_status log_begin(tarn_tracker *tracker, bool resumed, bool named, in
     tarn_tracker_push(tracker, &begin);
     tarn_tracker_unlock(tracker);
     char text[4096], made[64];
-    const char *name = tracker->to.options.name;
     snprintf(made, sizeof made, "tarn-%.8s", tracker->run_id);
-    if (name || !(resumed || named)) tarn_log_tag(tracker, "mlflow.runName", name ? name : made);
-    if (resumed) return TARN_OK;
+    if (tracker->to.options.name)
+        tarn_log_tag(tracker, "mlflow.runName", tracker->to.options.name);
+    else if (!named)
+        log_if_missing(tracker, "mlflow.runName", made);
     tarn_environment_user(text, sizeof text);
-    tarn_log_tag(tracker, "mlflow.user", text);
+    log_if_missing(tracker, "mlflow.user", text);
     tarn_environment_source(text, sizeof text);
-    tarn_log_tag(tracker, "mlflow.source.name", text);
-    tarn_log_tag(tracker, "mlflow.source.type", "LOCAL");
+    log_if_missing(tracker, "mlflow.source.name", text);
+    log_if_missing(tracker, "mlflow.source.type", "LOCAL");
     tarn_environment_commit(text);
-    if (*text) tarn_log_tag(tracker, "mlflow.source.git.commit", text);
+    log_if_missing(tracker, "mlflow.source.git.commit", text);
     return TARN_OK;
 }
 
 static tarn_status open_holder(tarn_tracker *tracker, bool planned, int64_t resumed_step)
 {
-    bool events = false, found = false;
+    bool events = false;
     if (!tracker->to.run_id[0]) {
         if (tarn_environment_new_id(tracker->run_id))
             return tarn_fail(tracker->context, TARN_ERROR_IO, TARN_HERE, "cannot make a run id: %s", strerror(errno));
@@ -225,7 +235,6 @@ static tarn_status open_holder(tarn_tracker *tracker, bool planned, int64_t resu
                      "tracking: cannot read run %s in the tracking store %s: %s; steps that are run again are recorded "
                      "again",
                      tracker->run_id, tracker->to.store, strerror(errno));
-        found = result > 0;
     }
     char problem[TARN_SINK_PROBLEM];
     if (*tracker->to.wrong_store)
@@ -235,7 +244,7 @@ static tarn_status open_holder(tarn_tracker *tracker, bool planned, int64_t resu
                  tracker->to.wrong_run_id, tracker->run_id);
     status = tarn_tracker_open_sinks(tracker, events, events || !planned, problem);
     if (status) return tarn_fail(tracker->context, status, TARN_HERE, "%s", problem);
-    return log_begin(tracker, events || found, !planned && tracker->to.run_id[0], resumed_step);
+    return log_begin(tracker, !planned && tracker->to.run_id[0], resumed_step);
 }
 
 /* The file that shows other ranks whether they see the spool of rank 0. */

@@ -18,6 +18,9 @@ void tarn_track_settle(tarn_tracker *tracker, int64_t mark);
  * for its record; -1: unknown. */
 tarn_status tarn_track_open_run(tarn_tracker **tracker, tarn_context *context, const tarn_track_options *options,
                                 bool planned, int64_t resumed_step);
+/* Whether the record that tarn_track_open would go on with (options->run_id) has come to its end: its spool says that
+ * the run FINISHED, and every destination has all of it. True also where there is no spool of it: nothing is known. */
+bool tarn_track_is_complete(const tarn_track_options *options);
 /* As tarn_track_open, but a destination that cannot be opened, or a wrong MLFLOW_RUN_ID, is TARN_ERROR_CONFIG or
  * TARN_ERROR_ARGUMENT: for commands whose purpose it is to bring something there. */
 tarn_status tarn_track_open_strict(tarn_tracker **tracker, tarn_context *context, const tarn_track_options *options);

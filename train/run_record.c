@@ -1,12 +1,15 @@
-/* run_record.c - what the record of a run holds beside its metrics: tags of this start, the data sets, the
- * configuration, the log; and the samples of each host.
+/* run_record.c - the record of a run: whether it is opened, and what it holds beside its metrics: tags of this start,
+ * the data sets, the configuration, the log; and the samples of each host.
  *
  * Invariants
  *  1. Nothing here fails a run: what cannot be recorded is a warning.
  *  2. Collective is alone what every rank needs to sample its host: the step at which the samples go on.
  */
 #include "data/dataset.h"
+#include "runtime/comm/comm.h"
+#include "track/address.h"
 #include "track/environment.h"
+#include "track/files.h"
 #include "track/tracker.h"
 #include "train/run_log.h"
 #include "train/system_metrics.h"
@@ -22,6 +25,46 @@
 
 enum { DIGEST_DIGITS = 32 };           /* MLflow's limit is 36 characters; the whole digest is in the profile */
 static const double LOG_SECONDS = 300; /* between copies of the log that go to the record */
+
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
+
+/* A run that is over has nothing to record, but what a killed process left undone: the end, the log, the model, and
+ * what destinations lack. */
+static tarn_status is_wanted(tarn_trainer *trainer, const tarn_track_options *track, bool *wanted)
+{
+    uint64_t wants = tarn_trainer_ended(trainer) == TARN_RUN_GOES_ON;
+    if (tarn_rank(trainer->context) == 0 && !wants && (wants = !tarn_track_is_complete(track)))
+        tarn_log(trainer->context, TARN_LOG_INFO,
+                 "the record of the run is not complete: it is now brought to its end");
+    tarn_status status =
+        tarn_comm_or_all(tarn_get_comm(trainer->context), &wants, 1, "telling whether the record is complete");
+    *wanted = wants != 0;
+    return status;
+}
+
+tarn_status tarn_trainer_open_record(tarn_trainer *trainer, bool resumed)
+{
+    const tarn_train_options *options = &trainer->options;
+    if (!options->track) return TARN_OK;
+    tarn_track_options track = *options->track;
+    /* The tracker looks at MLFLOW_RUN_ID where the option is NULL: it stands above what the run itself remembers. */
+    const char *named = getenv("MLFLOW_RUN_ID");
+    bool chosen = track.run_id || (named && tarn_track_is_run_id(named)); /* another text is told of there */
+    if (!chosen && !resumed) tarn_trainer_plan_run_id(trainer);
+    bool planned = !chosen && !resumed && *trainer->run_id, wanted;
+    if (!chosen && *trainer->run_id) track.run_id = trainer->run_id;
+    if (!track.name) track.name = options->run_name;
+    tarn_path spool;
+    if (!track.spool && options->checkpoint_directory &&
+        !tarn_path_make(spool, "%s/spool", options->checkpoint_directory))
+        track.spool = spool;
+    tarn_status status = is_wanted(trainer, &track, &wanted);
+    if (status || !wanted) return status;
+    status = tarn_track_open_run(&trainer->tracker, trainer->context, &track, planned, resumed ? trainer->step : -1);
+    if (!status && tarn_track_run_id(trainer->tracker))
+        snprintf(trainer->run_id, sizeof trainer->run_id, "%s", tarn_track_run_id(trainer->tracker));
+    return tarn_agree(trainer->context, status, "opening the tracking run");
+}
 
 /* ---- tags -------------------------------------------------------------------------------------------------------- */
 

@@ -339,6 +339,8 @@ static tarn_status take(tarn_trainer *trainer, bool is_best, bool must)
     tarn_checkpoint_text texts[SAVED_TEXTS];
     tarn_checkpoint_request request = request_of(trainer, texts);
     bool taken;
+    /* What became durable before this is told of before this can. */
+    tarn_trainer_poll_saves(trainer);
     request.is_best = is_best;
     request.must = must;
     request.settle = settle_record;

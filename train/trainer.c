@@ -3,8 +3,6 @@
 #include "checkpoint/files.h"
 #include "checkpoint/shared.h"
 #include "runtime/comm/comm.h"
-#include "track/address.h"
-#include "track/files.h"
 #include "track/tracker.h"
 #include "train/spot/spot.h"
 
@@ -226,26 +224,7 @@ static tarn_status open_records(tarn_trainer *trainer)
     if (status) return status;
     if (tarn_rank(trainer->context) == 0) tarn_monitor_tell(trainer->context, "resumed %lld", (long long)trainer->step);
     tarn_monitor_enter(trainer->context, "opening the tracking run");
-    if (options->track && tarn_trainer_ended(trainer) == TARN_RUN_GOES_ON) {
-        tarn_track_options track = *options->track;
-        /* The tracker looks at MLFLOW_RUN_ID where the option is NULL: it stands above what the run itself remembers.
-         */
-        const char *wanted = getenv("MLFLOW_RUN_ID");
-        bool chosen = track.run_id || (wanted && tarn_track_is_run_id(wanted)); /* another text is told of there */
-        if (!chosen && !resumed) tarn_trainer_plan_run_id(trainer);
-        bool planned = !chosen && !resumed && *trainer->run_id;
-        if (!chosen && *trainer->run_id) track.run_id = trainer->run_id;
-        if (!track.name) track.name = options->run_name;
-        tarn_path spool;
-        if (!track.spool && options->checkpoint_directory &&
-            !tarn_path_make(spool, "%s/spool", options->checkpoint_directory))
-            track.spool = spool;
-        status =
-            tarn_track_open_run(&trainer->tracker, trainer->context, &track, planned, resumed ? trainer->step : -1);
-        if (!status && tarn_track_run_id(trainer->tracker))
-            snprintf(trainer->run_id, sizeof trainer->run_id, "%s", tarn_track_run_id(trainer->tracker));
-        status = tarn_agree(trainer->context, status, "opening the tracking run");
-    }
+    status = tarn_trainer_open_record(trainer, resumed);
     if (!status && trainer->step < options->steps) status = tarn_spot_start(&trainer->spot, trainer);
     return status;
 }

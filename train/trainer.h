@@ -187,6 +187,8 @@ void tarn_trainer_plan_run_id(tarn_trainer *trainer);
 void tarn_trainer_forget_planned_run_id(const tarn_trainer *trainer);
 
 /* ---- run_record.c ---- */
+/* Opens the tracker of a run that goes on, or whose record a killed process left without its end. Collective. */
+tarn_status tarn_trainer_open_record(tarn_trainer *trainer, bool resumed);
 /* After the tracker is open and the hosts are known: tags, data sets, configuration; begins the log and the samples.
  * Collective. */
 tarn_status tarn_trainer_begin_record(tarn_trainer *trainer);
