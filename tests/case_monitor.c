@@ -1,4 +1,5 @@
-/* case_monitor.c - small trainings that hang, are slow or go on until they are stopped, for test_monitor.
+/* case_monitor.c - small trainings that hang, are slow or go on until they are stopped, for test_monitor and
+ * test_monitor_hang.
  *
  *   case_monitor train STEPS DIRECTORY     slow steps (about 20 ms), checkpoints in DIRECTORY
  *   case_monitor hang RANK STEP            that rank hangs in the loss function of its first shard

@@ -1,59 +1,12 @@
-/* test_run.c - `tarn run` as a whole: with ranks that do what they are told (case_supervised) every way to end, and
- * with `tarn train` the same bits in spite of kills and stops. Nothing depends on how long anything takes: events
- * happen at steps, and shell scripts wait for files.
- */
+/* test_run.c - `tarn run` as a whole, with ranks that do what they are told (case_supervised): every way to end, disks
+ * and terminals that stand still. Nothing depends on how long anything takes: events happen at steps, and shell scripts
+ * wait for files. tests/test_run_train.c has runs of `tarn train`. */
 #include "launch/supervisor/workspace.h"
-#include "tests/run_support.h"
+#include "tests/supervised_support.h"
 
 #include <cjson/cJSON.h>
-#include <criterion/criterion.h>
-#include <signal.h>
-
-#define FAKE TARN_BINARY_DIR "/tests/case_supervised"
-
-static char *folder;
-
-static void set_up(void)
-{
-    folder = tarn_test_fast_directory();
-    setenv("TMPDIR", folder, 1); /* sessions lie here: what is left can be seen */
-    setenv("ASAN_OPTIONS", "detect_leaks=0", 0);
-}
-
-/* The temporary folder must hold what it held before: called by tests after a run. */
-static void expect_nothing_left(void)
-{
-    DIR *opened = opendir(folder);
-    for (struct dirent *entry; opened && (entry = readdir(opened));)
-        cr_expect(strncmp(entry->d_name, "tarn-run-", 9) && strncmp(entry->d_name, "ompi.", 5) &&
-                      !strstr(entry->d_name, ".tmp"),
-                  "left: %s", entry->d_name);
-    if (opened) closedir(opened);
-}
-
-static void tear_down(void)
-{
-    tarn_test_remove(folder);
-    free(folder);
-}
 
 TestSuite(run, .init = set_up, .fini = tear_down, .timeout = 300);
-
-/* Runs a shell script in the folder: $T is the program, $FAKE the told rank; the functions wait for things. */
-static char *script(int expected, const char *text)
-{
-    static const char head[] =
-        "cd %s; T=" TARN_PROGRAM "; FAKE=" FAKE "\n"
-        /* steps N: waits until the told ranks have done N steps */
-        "steps() { until [ -f step ] && [ \"$(cat step)\" -ge \"$1\" ]; do sleep 0.05; done; }\n"
-        "child() { until pgrep -P \"$1\" >/dev/null; do sleep 0.05; done; pgrep -P \"$1\" | head -n 1; }\n"
-        "%s\n";
-    char *command = tarn_test_format(head, folder, text), *output;
-    int code = tarn_test_run(command, 240, &output);
-    cr_expect_eq(code, expected, "%s\nexit code %d instead of %d: %s", text, code, expected, output);
-    free(command);
-    return output;
-}
 
 /* tarn run with told ranks. */
 static char *told(int expected, const char *options, const char *steps_and_events)
@@ -87,11 +40,6 @@ static void expect_state(const char *state, int restarts)
     free(segments);
     cJSON_Delete(json);
     expect_nothing_left();
-}
-
-static void expect_text(char *output, const char *text)
-{
-    cr_expect(strstr(output, text), "'%s' is missing in: %s", text, output);
 }
 
 static void expect_step(const char *step)
@@ -385,13 +333,6 @@ Test(run, fewer_ranks_when_hosts_are_gone_and_more_when_they_return)
     free(path);
 }
 
-/* ---- files and terminals that stand still ------------------------------------------------------------------------ */
-
-/* $STALL before a command: what `tarn run` does to files that begin with $FILES waits while the file `still` exists. */
-#define STALL                                                                                                          \
-    "STALL=\"env LD_PRELOAD=" TARN_BINARY_DIR "/tests/libstall_io.so TARN_STALL_PREFIX=$PWD/$FILES "                   \
-    "TARN_STALL_WHILE=$PWD/still TARN_STALL_WORD=run ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0\"\n"
-
 /* Ranks end themselves when they hear nothing for --hang. */
 Test(run, ranks_go_on_while_the_disk_of_the_status_file_stands_still)
 {
@@ -444,143 +385,4 @@ Test(run, a_stderr_that_nobody_reads_holds_up_nothing_but_its_lines)
     expect_text(output, "code 0");
     expect_state("finished", 2);
     free(output);
-}
-
-/* ---- tarn train -------------------------------------------------------------------------------------------------- */
-
-static const char run_file[] = "seed: 5\n"
-                               "model: {kind: gpt, layers: 2, heads: 2, width: 32, context: 32, dropout: 0.1}\n"
-                               "data: {kind: text, path: text.txt, validation: 0.1}\n"
-                               "train: {batch: 16, steps: 1500, eval_every: 500, threads: 1, shards: 4}\n"
-                               "optim: {kind: adamw, lr: 1.0e-3, clip: 1.0}\n"
-                               "checkpoint: {every: 20}\n"
-                               "track: {store: null}\n";
-
-Test(run, trained_weights_are_the_same_in_spite_of_kills_and_stops)
-{
-    char *path = tarn_test_format("%s/text.txt", folder);
-    cr_assert(tarn_test_write_text(path, 300));
-    free(path);
-    path = tarn_test_format("%s/run.yaml", folder);
-    cr_assert(tarn_test_write(path, run_file, strlen(run_file)));
-    free(path);
-    free(script(0, "exec $T run -n 2 -- $T train run.yaml --quiet checkpoint.dir=calm"));
-    /* saved N: waits for a checkpoint of a step beyond the last one seen */
-    char *output =
-        script(0, "newest() { ls hard | grep '^ckpt-' | sort | tail -n 1; }\n"
-                  "further() { was=$(newest); until [ \"$(newest)\" != \"$was\" ]; do sleep 0.02; done; }\n"
-                  "mkdir hard\n"
-                  "$T run -n 2 --hang 5 --status s.json -- $T train run.yaml --quiet checkpoint.dir=hard & P=$!\n"
-                  "further; kill -KILL $(pgrep -P $(child $P) | tail -n 1)\n"
-                  "further; kill -STOP $(pgrep -P $(child $P) | head -n 1)\n"
-                  "further; kill -KILL $(child $P)\n"
-                  "further; kill -TERM $P; wait $P; echo \"code $?\"\n"
-                  "$T run -n 3 --status s.json -- $T train run.yaml --quiet checkpoint.dir=hard & P=$!\n"
-                  "further; kill -KILL $P; wait $P\n"
-                  "$T run -n 1 --status s.json -- $T train run.yaml --quiet checkpoint.dir=hard; echo \"code $?\"");
-    expect_text(output, "code 75");
-    expect_text(output, "code 0");
-    free(output);
-    char *calm = tarn_test_digest(folder, "calm"), *hard = tarn_test_digest(folder, "hard");
-    cr_expect(*calm && !strcmp(calm, hard), "'%s' and '%s'", calm, hard);
-    expect_nothing_left();
-    free(calm);
-    free(hard);
-}
-
-Test(run, a_restart_of_a_run_from_scratch_resumes)
-{
-    char *path = tarn_test_format("%s/text.txt", folder);
-    cr_assert(tarn_test_write_text(path, 300));
-    free(path);
-    path = tarn_test_format("%s/run.yaml", folder);
-    cr_assert(tarn_test_write(path, run_file, strlen(run_file)));
-    free(path);
-    char *output = script(0, "$T run -n 2 -- $T train run.yaml --quiet --from-scratch checkpoint.dir=dir & P=$!\n"
-                             "until ls dir/ckpt-* >/dev/null 2>&1; do sleep 0.02; done\n"
-                             "kill -KILL $(pgrep -P $(child $P) | tail -n 1); wait $P");
-    expect_text(output, "resumed at step");
-    free(output);
-}
-
-/* A long run in the folder `dir` of the test's folder, and a second one beside it, once the first one trains.
- * `is_there`: a shell condition that holds from then on, besides that there is a checkpoint. */
-static char *second_job(const char *first, const char *is_there, const char *second)
-{
-    char *path = tarn_test_format("%s/text.txt", folder);
-    cr_assert(tarn_test_write_text(path, 300));
-    free(path);
-    path = tarn_test_format("%s/run.yaml", folder);
-    cr_assert(tarn_test_write(path, run_file, strlen(run_file)));
-    free(path);
-    /* It saves rarely: it runs as long as the second job takes to give up. */
-    char *text = tarn_test_format("%s train.steps=100000000 checkpoint.every=200 >first 2>&1 & P=$!\n"
-                                  "until ls dir/ckpt-* >/dev/null 2>&1 && %s; do\n"
-                                  "    kill -0 $P || { cat first; exit 9; }; sleep 0.05; done\n"
-                                  "B=$(date +%%s); %s train.steps=100000000; echo \"code $? of $P\"\n"
-                                  "echo \"seconds $(( $(date +%%s) - B ))\"\n"
-                                  "kill -TERM $P; wait $P; echo \"first $?\"",
-                                  first, is_there, second);
-    char *output = script(0, text);
-    free(text);
-    expect_text(output, "first 75");
-    expect_text(output, "code 2 of ");
-    return output;
-}
-
-#define TRAIN "$T train run.yaml --quiet checkpoint.dir=dir"
-
-Test(run, a_second_supervised_job_on_one_directory_refuses_at_once_and_names_the_first)
-{
-    char *output = second_job("$T run -n 2 -- " TRAIN, "[ -f dir/supervisor.json ]", "$T run -n 2 -- " TRAIN);
-    const char *named = strstr(output, "another tarn run supervises this run: process "), *of = strstr(output, "of ");
-    cr_assert(named, "%s", output);
-    while (of && strncmp(of - 7, "code 2 of ", 10)) of = strstr(of + 1, "of ");
-    cr_assert(of, "%s", output);
-    cr_expect_eq(atol(named + strlen("another tarn run supervises this run: process ")), atol(of + 3), "%s", output);
-    cr_expect(!strstr(output, "starting again"), "%s", output);
-    free(output);
-}
-
-/* Rank 0 takes the directory only when its supervisor has it: of two jobs that start the first one trains. */
-Test(run, ranks_touch_the_directory_once_it_is_claimed)
-{
-    char *path = tarn_test_format("%s/text.txt", folder);
-    cr_assert(tarn_test_write_text(path, 300));
-    free(path);
-    path = tarn_test_format("%s/run.yaml", folder);
-    cr_assert(tarn_test_write(path, run_file, strlen(run_file)));
-    free(path);
-    char *output =
-        script(0, "FILES=dir\n" STALL "touch still; $STALL $T run -n 2 --hang 2 -- " TRAIN " train.steps=40 & P=$!\n"
-                  "until [ -d dir ]; do sleep 0.05; done; sleep 5; ls -A dir; echo nothing\n"
-                  "rm still; wait $P; echo \"code $?\"; ls dir");
-    cr_expect(!strncmp(output, "nothing\n", 8), "%s", output);
-    expect_text(output, "code 0");
-    expect_text(output, "ckpt-");
-    expect_text(output, "supervisor.json");
-    free(output);
-}
-
-Test(run, a_supervised_job_beside_an_unsupervised_one_waits_a_while_and_refuses)
-{
-    char *output = second_job(TRAIN, "true", "$T run -n 2 -- " TRAIN);
-    expect_text(output, "busy: ");
-    expect_text(output, "another run is writing to ");
-    expect_text(output, "waited 3");
-    const char *first = strstr(output, "busy: ");
-    cr_expect(first && !strstr(first + 1, "busy: "), "told once: %s", output);
-    free(output);
-}
-
-Test(run, a_wrong_run_file_is_told_once)
-{
-    char *path = tarn_test_format("%s/run.yaml", folder);
-    static const char wrong[] = "model: {kind: nothing}\n";
-    cr_assert(tarn_test_write(path, wrong, strlen(wrong)));
-    char *output = script(2, "exec $T run -n 2 -- $T train run.yaml");
-    expect_text(output, "model.kind");
-    expect_text(output, "not started again");
-    free(output);
-    free(path);
 }

@@ -1,74 +1,13 @@
-/* test_track_train.c - what `tarn train` records, and `tarn track`: through the program, on one rank and on two, over a
- * kill; and, with TARN_TEST_PYTHON, as the real MLflow reads it. */
-#include "tests/run_support.h"
-#include "tests/server_support.h"
+/* test_track_train.c - what `tarn train` records: through the program, on one rank and on two, over a kill; and, with
+ * TARN_TEST_PYTHON, as the real MLflow reads it. tests/test_track_commands.c has `tarn track`. */
+#include "tests/track_train_support.h"
 #include "track/environment.h"
 #include "train/system_metrics.h"
 #include "train/trainer.h"
 
-#include <cjson/cJSON.h>
-#include <criterion/criterion.h>
 #include <math.h>
-#include <tarn/tarn.h>
-
-static const char run_file[] = "name: recorded\n"
-                               "seed: 5\n"
-                               "model: {kind: gpt, layers: 1, heads: 2, width: 32, context: 16, dropout: 0.1}\n"
-                               "data: {kind: text, path: text.txt, validation: 0.1}\n"
-                               "train: {batch: 16, steps: 40, eval_every: 10, threads: 1}\n"
-                               "checkpoint: {dir: checkpoints, every: 20}\n"
-                               "track: {system_every: 0.05}\n";
-static char *folder;
-
-static void set_up(void)
-{
-    unsetenv("MLFLOW_TRACKING_URI");
-    unsetenv("MLFLOW_EXPERIMENT_NAME");
-    unsetenv("MLFLOW_RUN_ID");
-    folder = tarn_test_directory();
-    char *text = tarn_test_format("%s/text.txt", folder), *file = tarn_test_format("%s/run.yaml", folder);
-    cr_assert(tarn_test_write_text(text, 300));
-    cr_assert(tarn_test_write(file, run_file, strlen(run_file)));
-    free(text);
-    free(file);
-}
-
-static void tear_down(void)
-{
-    tarn_test_remove(folder);
-    free(folder);
-}
 
 TestSuite(track_train, .init = set_up, .fini = tear_down, .timeout = 900);
-
-static void expect_tarn(const char *environment, int ranks, const char *arguments, int expected, char **output)
-{
-    char *heard = NULL;
-    int code = tarn_test_tarn(folder, environment, ranks, arguments, &heard);
-    cr_assert_eq(code, expected, "tarn %s: %d\n%s", arguments, code, heard);
-    if (output)
-        *output = heard;
-    else
-        free(heard);
-}
-
-/* The output of a shell line in the folder, without its last newline. Freed by the caller. */
-static char *shell(const char *line)
-{
-    char *command = tarn_test_format("cd '%s' && %s", folder, line), *output = NULL;
-    tarn_test_run(command, 60, &output);
-    size_t length = output ? strlen(output) : 0;
-    if (length && output[length - 1] == '\n') output[length - 1] = 0;
-    free(command);
-    return output;
-}
-
-static void expect_shell(const char *line, const char *expected)
-{
-    char *output = shell(line);
-    cr_assert_str_eq(output, expected, "%s\nsays: %s\nexpected: %s", line, output, expected);
-    free(output);
-}
 
 /* What `tarn track show RUN --json` says. */
 static cJSON *show(const char *run)
@@ -87,13 +26,6 @@ static const cJSON *at(const cJSON *object, const char *section, const char *key
     const cJSON *found = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(object, section), key);
     cr_assert(found, "no %s %s", section, key);
     return found;
-}
-
-static double number(const cJSON *object, const char *key)
-{
-    const cJSON *found = cJSON_GetObjectItemCaseSensitive(object, key);
-    cr_assert(cJSON_IsNumber(found), "no number %s", key);
-    return found->valuedouble;
 }
 
 static void expect_text(const cJSON *object, const char *section, const char *key, const char *expected)
@@ -371,108 +303,6 @@ Test(track_train, passwords_in_addresses_stay_out_of_the_record)
     expect_shell("grep -rl secret s/*/events-* s/*/files 2>/dev/null; grep -c 'http://[*][*][*]@127.0.0.1:9' "
                  "s/*/files/*run.yaml",
                  "1");
-}
-
-Test(track_train, commands)
-{
-    char *output;
-    expect_tarn("", 0, "train run.yaml --quiet train.steps=7", 0, NULL);
-    expect_tarn(
-        "", 0,
-        "train run.yaml --quiet train.steps=5 checkpoint.dir=two 'track.experiment=with blank' name='\xc3\xa4 run'", 0,
-        NULL);
-    expect_tarn("", 0, "track ls", 0, &output);
-    cr_expect(strstr(output, "recorded") && strstr(output, "with blank") && strstr(output, "FINISHED"), "%s", output);
-    cr_expect(strstr(output, "       7  ") && strstr(output, "       5  "), "%s", output);
-    free(output);
-    expect_tarn("", 0, "track ls mlruns --json", 0, &output);
-    cJSON *list = cJSON_Parse(output);
-    cr_assert_eq(cJSON_GetArraySize(list), 2, "%s", output);
-    const cJSON *newest = cJSON_GetArrayItem(list, 0);
-    cr_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(newest, "name")), "\xc3\xa4 run");
-    cr_assert_eq(number(newest, "step"), 5);
-    cr_assert(isfinite(number(newest, "loss")));
-    cJSON_Delete(list);
-    free(output);
-    expect_tarn("", 0, "track show recorded", 0, &output);
-    cr_expect(strstr(output, "status      FINISHED") && strstr(output, "config/run.yaml") &&
-                  strstr(output, "train.gradient_norm") && strstr(output, "training    text.txt"),
-              "%s", output);
-    free(output);
-    expect_tarn("", 0, "track ui", 0, &output);
-    cr_expect(strstr(output, "2 runs in the file store") &&
-                  strstr(output, "MLFLOW_ALLOW_FILE_STORE=true mlflow server") &&
-                  strstr(output, "mlflow migrate-filestore --source /") && strstr(output, " --target sqlite:////"),
-              "%s", output);
-    free(output);
-    expect_tarn("MLFLOW_TRACKING_URI=https://mlflow.example.org/", 0, "track ui", 0, &output);
-    cr_expect(strstr(output, "https://mlflow.example.org/#/experiments"), "%s", output);
-    free(output);
-
-    static const struct {
-        const char *arguments, *says;
-    } wrong[] = {{"track", "usage: tarn track ACTION"},
-                 {"track lst", "there is no action \"lst\"; did you mean ls?"},
-                 {"track shwo recorded", "did you mean show?"},
-                 {"track show", "something is missing: tarn track show RUN"},
-                 {"track ls a b", "\"b\" is one word too many"},
-                 {"track ls --jason", "there is no option --jason; did you mean --json?"},
-                 {"track push --store", "--store needs a value"},
-                 {"track push x --wait soon", "--wait soon: expected seconds"},
-                 {"track push mlruns", "is no spool and holds none"},
-                 {"track show recordad", "recordad"},
-                 {"track ls nowhere", "there is no file store \"nowhere\""},
-                 {"track ui sqlite:///x.db", "sqlite"},
-                 {"track alias shakespeare champion one", "\"one\" is no version"},
-                 {"track alias shakespeare latest 1", "MLflow keeps \"latest\""},
-                 {"track alias shakespeare champion 1", "has no registered model \"shakespeare\""}};
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        expect_tarn("", 0, wrong[i].arguments, 2, &output);
-        cr_expect(strstr(output, wrong[i].says), "tarn %s: %s", wrong[i].arguments, output);
-        free(output);
-    }
-    expect_tarn("", 0, "track --help", 0, &output);
-    cr_expect(strstr(output, "tarn track push runs/shakespeare/spool"), "%s", output);
-    free(output);
-}
-
-Test(track_train, a_spool_is_pushed_to_another_store)
-{
-    char *output;
-    expect_tarn("", 0, "train run.yaml train.steps=12 track.spool=spools", 0, &output);
-    cr_expect(strstr(output, "recording to ") && strstr(output, "/mlruns (run "), "%s", output);
-    free(output);
-    expect_tarn("", 0, "track ls spools", 0, &output);
-    cr_expect(strstr(output, "recorded") && strstr(output, "      12  "), "%s", output);
-    free(output);
-    tarn_test_pause(1.5); /* a push is later than the run */
-    expect_tarn("", 0, "track push spools --store later", 0, &output);
-    cr_expect(strstr(output, ": published, "), "%s", output);
-    free(output);
-    /* Nothing of the record says when it was pushed. The first line is the place. */
-    expect_shell("for store in mlruns later; do grep -v ^artifact_uri $store/0/*/meta.yaml | sort "
-                 ">$store.meta; done; diff mlruns.meta later.meta && echo same",
-                 "same");
-    expect_tarn("", 0, "track push spools --store later", 0, &output);
-    cr_expect(strstr(output, "everything was published already"), "%s", output);
-    free(output);
-    /* A directory of checkpoints has its spool inside. */
-    expect_shell("mkdir -p checkpoints && cp -r spools checkpoints/spool && echo made", "made");
-    expect_tarn("", 0, "track push checkpoints --store third", 0, &output);
-    cr_expect(strstr(output, ": published, "), "%s", output);
-    free(output);
-    expect_tarn("", 0, "track push mlruns --store third", 2, &output);
-    cr_expect(strstr(output, "is no spool and holds none: "), "%s", output);
-    free(output);
-    expect_tarn("", 0, "track push nowhere --store third", 2, &output);
-    cr_expect(strstr(output, "nowhere: No such file"), "%s", output);
-    free(output);
-    expect_tarn("", 0, "track ui nowhere", 2, &output);
-    cr_expect(strstr(output, "there is no file store \"nowhere\": `tarn train` makes it"), "%s", output);
-    free(output);
-    expect_shell("a=$(echo mlruns/0/*/metrics) && b=$(echo later/0/*/metrics) && diff -r $a $b && diff -r $a/../params "
-                 "$b/../params && diff -r $a/../artifacts $b/../artifacts && echo same",
-                 "same");
 }
 
 /* ---- samples of a host ------------------------------------------------------------------------------------------- */
