@@ -1,5 +1,6 @@
 /* files.c - see files.h. */
 #include "checkpoint/files.h"
+#include "runtime/base/clock.h"
 #include "runtime/base/write.h"
 
 #include <dirent.h>
@@ -10,11 +11,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#define LOCK_ATTEMPTS          20
-#define LOCK_PAUSE_NANOSECONDS 50000000
+#define LOCK_ATTEMPTS      20
+#define LOCK_PAUSE_SECONDS 0.05
 
 static bool system_problem(tarn_problem *problem, const char *what, const char *path)
 {
@@ -135,7 +135,7 @@ bool tarn_checkpoint_lock(int *lock, tarn_context *context, const char *director
     if (file < 0) return system_problem(problem, "", path);
     int failed = flock(file, LOCK_EX | LOCK_NB);
     for (int i = 0; failed && errno == EWOULDBLOCK && i < LOCK_ATTEMPTS; i++) {
-        nanosleep(&(struct timespec){0, LOCK_PAUSE_NANOSECONDS}, NULL);
+        tarn_sleep(LOCK_PAUSE_SECONDS);
         failed = flock(file, LOCK_EX | LOCK_NB);
     }
     if (failed && errno == EWOULDBLOCK) {

@@ -12,15 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { HOST_BYTES = 64 };
 
 /* Network file systems show a new file to other hosts after a moment: their caches of a directory are trusted for some
  * seconds. Opening the directory asks the server again, so this is mostly over at the first look. */
-#define LOOK_SECONDS      5.0
-#define PAUSE_NANOSECONDS 100000000
+#define LOOK_SECONDS  5.0
+#define PAUSE_SECONDS 0.1
 
 /* What every rank learns from rank 0. */
 typedef struct announcement {
@@ -62,7 +61,7 @@ static bool sees(const char *directory, uint64_t nonce)
         if (folder) closedir(folder);
         if (found) return true;
         if (tarn_seconds() - begin > LOOK_SECONDS) return false;
-        nanosleep(&(struct timespec){.tv_nsec = PAUSE_NANOSECONDS}, NULL);
+        tarn_sleep(PAUSE_SECONDS);
     }
 }
 

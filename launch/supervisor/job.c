@@ -12,7 +12,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -319,6 +318,6 @@ void tarn_job_kill(tarn_job *job, const char *token)
                            left == 1 ? " is" : "es are", now - begin);
         }
         if (now - begin > 6 * KILL_SECONDS) return;
-        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+        tarn_sleep(0.005);
     }
 }

@@ -303,12 +303,7 @@ void tarn_monitor_claim(tarn_context *context, const char *directory)
     tarn_monitor_enter(context, "waiting for the supervisor to claim the checkpoint directory");
     pthread_mutex_lock(&monitor->lock);
     while (!monitor->claimed && !tarn_stop_requested() && tarn_seconds() < until) {
-        struct timespec turn;
-        clock_gettime(CLOCK_REALTIME, &turn);
-        turn.tv_nsec += (long)(TURN_SECONDS * 1e9);
-        turn.tv_sec += turn.tv_nsec / 1000000000;
-        turn.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&monitor->changed, &monitor->lock, &turn);
+        tarn_condition_wait(&monitor->changed, &monitor->lock, tarn_seconds() + TURN_SECONDS);
         tarn_monitor_progress(context);
     }
     pthread_mutex_unlock(&monitor->lock);
@@ -386,7 +381,7 @@ tarn_status tarn_monitor_start(tarn_context *context)
     if (gethostname(monitor->host, sizeof monitor->host - 1) || !*monitor->host)
         snprintf(monitor->host, sizeof monitor->host, "unknown");
     pthread_mutex_init(&monitor->lock, NULL);
-    pthread_cond_init(&monitor->changed, NULL);
+    tarn_condition_init(&monitor->changed);
     monitor->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     tarn_status status = supervised ? tarn_channel_open(&monitor->channel, context, supervisor) : TARN_OK;
     if (!status) {
@@ -414,20 +409,20 @@ void tarn_monitor_end(tarn_context *context, int exit_code)
     tarn_monitor *monitor = context->monitor;
     if (!monitor) return;
     if (exit_code >= 0) tarn_monitor_tell(context, "bye %d", exit_code);
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 2 * (time_t)END_SECONDS;
+    double until = tarn_seconds() + 2 * END_SECONDS;
+    struct timespec joined_until; /* pthread_timedjoin_np goes by the wall clock */
+    clock_gettime(CLOCK_REALTIME, &joined_until);
+    joined_until.tv_sec += 2 * (time_t)END_SECONDS;
     uint64_t one = 1;
     pthread_mutex_lock(&monitor->lock);
     atomic_store(&monitor->ending, true);
     bool woken = write(monitor->wake, &one, sizeof one) == sizeof one;
-    while (woken && !monitor->drained && !pthread_cond_timedwait(&monitor->changed, &monitor->lock, &until)) {
-    }
+    while (woken && !monitor->drained && tarn_condition_wait(&monitor->changed, &monitor->lock, until)) continue;
     monitor->quit = true;
     pthread_mutex_unlock(&monitor->lock);
     woken = write(monitor->wake, &one, sizeof one) == sizeof one;
     /* Late only when it looks up a name or symbols: then it and its memory stay. */
-    bool joined = woken && !pthread_timedjoin_np(monitor->thread, NULL, &until);
+    bool joined = woken && !pthread_timedjoin_np(monitor->thread, NULL, &joined_until);
     context->monitor = NULL;
     if (joined) destroy(monitor);
 }

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Seconds: between two texts in the file, between two looks at a taken port, and between two copies of the state when
@@ -123,16 +122,6 @@ static void try_port(prometheus_sink *sink)
     pthread_mutex_unlock(&sink->lock);
 }
 
-static struct timespec in_seconds(double seconds)
-{
-    struct timespec when;
-    clock_gettime(CLOCK_MONOTONIC, &when);
-    long nanoseconds = when.tv_nsec + (long)((seconds - (double)(time_t)seconds) * 1e9);
-    when.tv_sec += (time_t)seconds + nanoseconds / 1000000000;
-    when.tv_nsec = nanoseconds % 1000000000;
-    return when;
-}
-
 static void *publish(void *user)
 {
     prometheus_sink *sink = user;
@@ -159,9 +148,9 @@ static void *publish(void *user)
             try_port(sink);
             port_tried = now;
         }
-        struct timespec until = in_seconds(TEXT_EVERY);
+        double until = tarn_seconds() + TEXT_EVERY;
         pthread_mutex_lock(&sink->lock);
-        while (!ends && !sink->ends && !pthread_cond_timedwait(&sink->wake, &sink->lock, &until)) continue;
+        while (!ends && !sink->ends && tarn_condition_wait(&sink->wake, &sink->lock, until)) continue;
         pthread_mutex_unlock(&sink->lock);
     }
     return NULL;
@@ -320,14 +309,10 @@ tarn_status tarn_prometheus_sink_open(tarn_sink **out, const tarn_track_options 
     prometheus_sink *sink = calloc(1, sizeof *sink);
     tarn_status status = sink ? TARN_OK : TARN_ERROR_MEMORY;
     if (sink) {
-        pthread_condattr_t monotonic;
         sink->sink =
             (tarn_sink){.name = "prometheus", .write = write_events, .statistics = take_statistics, .destroy = destroy};
         pthread_mutex_init(&sink->lock, NULL);
-        pthread_condattr_init(&monotonic);
-        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-        pthread_cond_init(&sink->wake, &monotonic);
-        pthread_condattr_destroy(&monotonic);
+        tarn_condition_init(&sink->wake);
         status = start(sink, options, run, notice, problem);
     }
     if (!status) {
