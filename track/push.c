@@ -1,5 +1,6 @@
 /* push.c - replaying a spool: what a run recorded where no destination could be reached goes there now. */
 #include "track/inbox.h"
+#include "track/json.h"
 #include "track/tracker_internal.h"
 #include "runtime/base/context.h"
 
@@ -25,9 +26,9 @@ static void read_begin(const char *folder, char **experiment, char **name)
     while (reader && tarn_spool_read(reader, &event, 1)) {
         if (event.kind != TARN_TRACK_BEGIN) continue;
         cJSON *json = cJSON_Parse(event.text);
-        const char *found = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "experiment"));
+        const char *found = tarn_json_string(json, "experiment");
         if (found) *experiment = strdup(found);
-        found = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "name"));
+        found = tarn_json_string(json, "name");
         if (found) *name = strdup(found);
         cJSON_Delete(json);
         break;

@@ -1,6 +1,7 @@
 /* reader.c - finding runs by what a person writes, and the view of one. */
 #include "runtime/config/config.h"
 #include "runtime/config/document.h"
+#include "track/json.h"
 #include "track/reader_internal.h"
 
 #include <cjson/cJSON.h>
@@ -107,7 +108,7 @@ static void free_input(tarn_run_input *input)
 static int set_source(char **text, const char *source)
 {
     cJSON *json = source && *source == '{' ? cJSON_Parse(source) : NULL;
-    const char *uri = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "uri"));
+    const char *uri = tarn_json_string(json, "uri");
     int result = tarn_run_set(text, uri ? uri : source ? source : "");
     cJSON_Delete(json);
     return result;

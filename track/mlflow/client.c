@@ -1,5 +1,6 @@
 /* client.c - see client.h. */
 #include "track/mlflow/client.h"
+#include "track/json.h"
 #include "runtime/config/document.h"
 #include "runtime/config/number.h"
 
@@ -113,12 +114,6 @@ bool tarn_mlflow_add_integer(cJSON *object, const char *name, int64_t value)
     return add(object, name, cJSON_CreateRaw(text));
 }
 
-const char *tarn_mlflow_text(const cJSON *object, const char *name)
-{
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-    return text ? text : "";
-}
-
 bool tarn_mlflow_add_pair(cJSON *array, const char *key, const char *value)
 {
     cJSON *pair = cJSON_CreateObject();
@@ -223,10 +218,10 @@ static tarn_mlflow_outcome judge(tarn_mlflow_client *client, const tarn_http_ans
     } known[] = {{"RESOURCE_DOES_NOT_EXIST", TARN_MLFLOW_MISSING}, {"NOT_FOUND", TARN_MLFLOW_MISSING},
                  {"RESOURCE_ALREADY_EXISTS", TARN_MLFLOW_EXISTS},  {"ALREADY_EXISTS", TARN_MLFLOW_EXISTS},
                  {"ENDPOINT_NOT_FOUND", TARN_MLFLOW_ABSENT},       {"NOT_IMPLEMENTED", TARN_MLFLOW_ABSENT}};
-    const char *said = *tarn_mlflow_text(json, "message") ? tarn_mlflow_text(json, "message") : answer->body;
+    const char *said = *tarn_json_text(json, "message") ? tarn_json_text(json, "message") : answer->body;
     int code = answer->code;
     char what[64];
-    snprintf(client->error_code, sizeof client->error_code, "%s", tarn_mlflow_text(json, "error_code"));
+    snprintf(client->error_code, sizeof client->error_code, "%s", tarn_json_text(json, "error_code"));
     if (code == 401 || code == 403) return not_let_in(client, said);
     snprintf(what, sizeof what, "answers %d", code);
     if (code >= 300 && code < 400) {

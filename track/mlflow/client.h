@@ -70,8 +70,6 @@ bool tarn_mlflow_add_text(cJSON *object, const char *name, const char *text);
 /* A number with all its digits, as cJSON's own printing does not keep the last one. */
 bool tarn_mlflow_add_number(cJSON *object, const char *name, double value);
 bool tarn_mlflow_add_integer(cJSON *object, const char *name, int64_t value);
-/* The string at `name`; "" when there is none. Borrowed from the object. */
-const char *tarn_mlflow_text(const cJSON *object, const char *name);
 /* Appends one to an array: {"key": key, "value": value}. False: no memory. */
 bool tarn_mlflow_add_pair(cJSON *array, const char *key, const char *value);
 /* Writes the client's problem; for callers without one: no memory. Returns TARN_MLFLOW_WAIT. */
