@@ -283,7 +283,7 @@ static bool must_die(launch *l, double now)
     if (nobody_speaks(l, now)) return false;
     tarn_watch_limits limits = {.hang = hang,
                                 .start = s->request->start_limit,
-                                .step_seconds = tarn_hub_step_seconds(hub),
+                                .step_seconds = tarn_median_value(&hub->step_seconds),
                                 .started = l->started};
     tarn_watch_verdict verdict =
         tarn_watch(hub->rank, hub->rank_count, &limits, now, &l->hung_rank, l->problem, sizeof l->problem);

@@ -82,18 +82,6 @@ void tarn_monitor_heard(tarn_monitor *monitor, const char *line)
 
 /* ---- the turns of the thread ------------------------------------------------------------------------------------ */
 
-static double step_median(const tarn_monitor *monitor)
-{
-    double sorted[TARN_MONITOR_STEPS];
-    int count = monitor->steps_seen < TARN_MONITOR_STEPS ? monitor->steps_seen : TARN_MONITOR_STEPS;
-    for (int i = 0; i < count; i++) {
-        int k = i;
-        for (; k > 0 && sorted[k - 1] > monitor->step_seconds[i]; k--) sorted[k] = sorted[k - 1];
-        sorted[k] = monitor->step_seconds[i];
-    }
-    return count ? sorted[count / 2] : 0;
-}
-
 static void observe(tarn_monitor *monitor)
 {
     uint64_t progress = tarn_place_total();
@@ -110,8 +98,7 @@ static void observe(tarn_monitor *monitor)
     if (step != monitor->seen_step) {
         int64_t steps = step - monitor->seen_step;
         if (monitor->seen_step >= 0 && steps > 0)
-            monitor->step_seconds[monitor->steps_seen++ % TARN_MONITOR_STEPS] =
-                (monitor->clock - monitor->step_at) / (double)steps;
+            tarn_median_add(&monitor->step_seconds, (monitor->clock - monitor->step_at) / (double)steps);
         monitor->seen_step = step;
         monitor->step_at = monitor->clock;
     }
@@ -190,7 +177,7 @@ static void judge(tarn_monitor *monitor)
     if (watch <= 0 || atomic_load(&monitor->ending) || atomic_load(&monitor->waiting)) return;
     /* Before the waits of the others end, at the whole of it: who hangs names itself first. */
     double seconds = tarn_monitor_hang_seconds(monitor->context), limit = 0.8 * seconds,
-           slow = 10 * step_median(monitor);
+           slow = 10 * tarn_median_value(&monitor->step_seconds);
     if (limit < slow) limit = slow; /* ops of a run with long steps may be long, too */
     double idle = monitor->clock - monitor->progress_at;
     if (idle <= limit) return;
