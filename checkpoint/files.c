@@ -1,6 +1,7 @@
 /* files.c - see files.h. */
 #include "checkpoint/files.h"
 #include "runtime/base/clock.h"
+#include "runtime/base/host.h"
 #include "runtime/base/write.h"
 
 #include <dirent.h>
@@ -150,8 +151,8 @@ bool tarn_checkpoint_lock(int *lock, tarn_context *context, const char *director
         tarn_log(context, TARN_LOG_WARN,
                  "checkpoint: %s cannot be locked (%s): see to it that no second run writes here", directory,
                  strerror(errno));
-    char host[128] = "", text[256];
-    gethostname(host, sizeof host - 1);
+    char host[128], text[256];
+    tarn_host_name(host, sizeof host);
     int length = snprintf(text, sizeof text, "process %d on %s\n", (int)getpid(), host);
     /* A name cut short is no reason to refuse: it is for people. */
     if (ftruncate(file, 0) || pwrite(file, text, (size_t)length, 0) < 0) {

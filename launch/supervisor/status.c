@@ -1,5 +1,6 @@
 /* status.c - see status.h. */
 #include "launch/supervisor/status.h"
+#include "runtime/base/host.h"
 #include "runtime/base/write.h"
 #include "track/json.h"
 
@@ -144,8 +145,8 @@ void tarn_run_status_name_holder(const char *path, const char *text, char *probl
 static cJSON *to_json(const tarn_run_status *status)
 {
     cJSON *json = cJSON_CreateObject();
-    char host[256] = "", now[32];
-    gethostname(host, sizeof host - 1);
+    char host[256], now[32];
+    tarn_host_name(host, sizeof host);
     now_text(now);
     cJSON_AddNumberToObject(json, "format", FORMAT);
     cJSON_AddStringToObject(json, "state", status->state);

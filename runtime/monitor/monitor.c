@@ -13,6 +13,7 @@
  */
 #include "runtime/monitor/monitor_internal.h"
 #include "runtime/base/context.h"
+#include "runtime/base/host.h"
 
 #include <errno.h>
 #include <math.h>
@@ -365,8 +366,7 @@ tarn_status tarn_monitor_start(tarn_context *context)
     monitor->peers_worked = -INFINITY;
     monitor->ending_since = -1;
     monitor->channel.socket = -1;
-    if (gethostname(monitor->host, sizeof monitor->host - 1) || !*monitor->host)
-        snprintf(monitor->host, sizeof monitor->host, "unknown");
+    tarn_host_name(monitor->host, sizeof monitor->host);
     pthread_mutex_init(&monitor->lock, NULL);
     tarn_condition_init(&monitor->changed);
     monitor->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -1,4 +1,5 @@
 /* spot.c - which metadata service a run watches, the watcher thread, and what a notice does. See spot.h. */
+#include "runtime/base/host.h"
 #include "runtime/comm/comm.h"
 #include "train/spot/spot_internal.h"
 #include "train/trainer.h"
@@ -10,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #define DMI_DIRECTORY "/sys/class/dmi/id"
 
@@ -152,7 +152,7 @@ static void start_watcher(tarn_spot *spot, const tarn_train_options *options)
              endpoint && *endpoint ? endpoint : provider->endpoint);
     size_t length = strlen(spot->session.endpoint);
     if (spot->session.endpoint[length - 1] == '/') spot->session.endpoint[length - 1] = 0;
-    gethostname(spot->host, sizeof spot->host - 1);
+    tarn_host_name(spot->host, sizeof spot->host);
     spot->session.http = tarn_http_open();
     tarn_condition_init(&spot->wake);
     pthread_mutex_init(&spot->lock, NULL);
