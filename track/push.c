@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* How often progress is looked at. */
 #define LOOK_SECONDS 0.2
@@ -68,7 +67,7 @@ static tarn_status prepare(tarn_tracker *tracker, const char *folder, const tarn
     free(first);
     const char *id = strrchr(path, '/') + 1;
     if (count < 0) return refuse(report, TARN_ERROR_ARGUMENT, folder, strerror(errno));
-    if (strlen(id) != 32 || strspn(id, "0123456789abcdef") != 32)
+    if (!tarn_track_is_run_id(id))
         return refuse(report, TARN_ERROR_ARGUMENT, folder,
                       "it is not the spool of a run, a folder SPOOL/RUN whose name is the run's id of 32 hex digits");
     if (has_link(path)) {

@@ -1,6 +1,7 @@
 /* models.c - logged models in a file store; see catalog.h. */
 #include "track/file_store/catalog.h"
 #include "runtime/config/document.h"
+#include "track/address.h"
 #include "track/json.h"
 #include "track/record.h"
 
@@ -133,7 +134,7 @@ static int put_output(const char *run, const model *model)
 
 static bool is_model_id(const char *id)
 {
-    return id && strlen(id) == 34 && !strncmp(id, "m-", 2) && strspn(id + 2, "0123456789abcdef") == 32;
+    return id && !strncmp(id, "m-", 2) && tarn_track_is_run_id(id + 2); /* the same digits behind it */
 }
 
 static int register_model(const char *root, const char *run, const model *model, const cJSON *about,
