@@ -13,7 +13,6 @@
 #include "track/drain.h"
 #include "track/spool.h"
 #include "runtime/base/context.h"
-#include "runtime/base/write.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -90,11 +89,8 @@ static void store(tarn_drain *drain, int64_t number)
         tarn_path_make(temporary, "%s/.acknowledged", drain->state_folder))
         return;
     size_t length = (size_t)snprintf(text, sizeof text, "%lld %s\n", (long long)number, drain->boot);
-    int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    bool written = file >= 0 && tarn_write_all(file, text, length) && !fsync(file);
-    if (file >= 0 && close(file)) written = false;
     /* A number that stays behind is no loss: the sink gets some events again. */
-    if (written && !rename(temporary, path)) drain->stored = number;
+    if (!tarn_file_put_synced(path, temporary, text, length)) drain->stored = number;
     drain->stored_at = tarn_seconds();
 }
 

@@ -2,6 +2,7 @@
 #include "launch/supervisor/status.h"
 #include "runtime/base/host.h"
 #include "runtime/base/write.h"
+#include "track/files.h"
 #include "track/json.h"
 
 #include <cjson/cJSON.h>
@@ -200,10 +201,7 @@ static void sync_directory_of(const char *path)
 {
     char copy[4096];
     snprintf(copy, sizeof copy, "%s", path);
-    int directory = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory < 0) return;
-    fsync(directory);
-    close(directory);
+    (void)tarn_folder_sync(dirname(copy));
 }
 
 bool tarn_status_file_replace(tarn_status_file *file, const char *text, bool durable, int *error)
