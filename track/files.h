@@ -23,6 +23,8 @@ int tarn_file_put(const char *path, const char *temporary, const char *data, siz
 int tarn_file_put_synced(const char *path, const char *temporary, const char *data, size_t length);
 /* Brings the names in a folder to the disk. */
 int tarn_folder_sync(const char *folder);
+/* Removes a folder with all that is in it; quietly. */
+void tarn_folder_remove(const char *folder);
 /* Appends these bytes with one write; a write that stops halfway is taken back. */
 int tarn_file_append(const char *path, const char *data, size_t length);
 /* Copies an open file, from its beginning, as tarn_file_put does. */

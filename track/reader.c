@@ -1,5 +1,6 @@
 /* reader.c - finding runs by what a person writes, and the view of one. */
 #include "runtime/config/config.h"
+#include "runtime/base/text.h"
 #include "runtime/config/document.h"
 #include "track/json.h"
 #include "track/reader_internal.h"
@@ -310,11 +311,6 @@ int tarn_run_list(tarn_run_head **heads, int *count, const char *store, char pro
     return 0;
 }
 
-static bool begins(const char *text, const char *with)
-{
-    return !strncmp(text, with, strlen(with));
-}
-
 /* The run meant in a list that is newest first; -1 none, -2 several. */
 static int pick(const tarn_run_head *heads, int count, const char *text)
 {
@@ -324,7 +320,7 @@ static int pick(const tarn_run_head *heads, int count, const char *text)
     for (int i = 0; i < count; i++)
         if (!strcmp(heads[i].name, text)) return i;
     for (int i = 0; i < count; i++)
-        if (begins(heads[i].run_id, text) || begins(heads[i].name, text)) {
+        if (tarn_text_begins(heads[i].run_id, text) || tarn_text_begins(heads[i].name, text)) {
             if (found >= 0) return -2;
             found = i;
         }
@@ -344,7 +340,7 @@ static void name_runs(char *out, size_t used, const tarn_run_head *heads, int co
 {
     int shown = 0, left = 0;
     for (int i = 0; i < count; i++) {
-        if (!begins(heads[i].run_id, text) && !begins(heads[i].name, text)) continue;
+        if (!tarn_text_begins(heads[i].run_id, text) && !tarn_text_begins(heads[i].name, text)) continue;
         if (shown < SHOWN && used + 80 < TARN_SINK_PROBLEM)
             used = put_run(out, used, &heads[i], !shown++);
         else

@@ -145,3 +145,10 @@ const tarn_run_curve *tarn_run_curve_of(const tarn_run_view *view, const char *k
         if (!strcmp(view->curves[i].key, key)) return &view->curves[i];
     return NULL;
 }
+
+double tarn_run_curve_mean(const tarn_run_curve *curve)
+{
+    double sum = 0;
+    for (int i = 0; i < curve->group_count; i++) sum += curve->groups[i].sum;
+    return sum / (double)curve->count;
+}

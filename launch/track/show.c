@@ -1,5 +1,6 @@
 /* show.c - `tarn track show`: one run. */
 #include "launch/track/track.h"
+#include "runtime/base/text.h"
 #include "runtime/config/document.h"
 #include "track/json.h"
 #include "track/reader.h"
@@ -53,7 +54,7 @@ static void each_folder(const char *root, const char *prefix, void (*visit)(void
     for (int i = 0; i < count; i++) {
         tarn_path path;
         const char *name = entries[i]->d_name;
-        if (name[0] != '.' && !strncmp(name, prefix, strlen(prefix)) && !tarn_path_make(path, "%s/%s", root, name))
+        if (name[0] != '.' && tarn_text_begins(name, prefix) && !tarn_path_make(path, "%s/%s", root, name))
             visit(user, path, name);
         free(entries[i]);
     }

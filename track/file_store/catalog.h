@@ -25,8 +25,6 @@ int tarn_new_folder_begin(tarn_path folder, const char *run);
 /* Gives it its name, with the parents of that. 1: there is something of that name already, and the new folder is
  * gone. */
 int tarn_new_folder_end(const tarn_path folder, const char *path);
-/* Removes a folder with all that is in it; quietly. */
-void tarn_folder_remove(const char *folder);
 
 /* A dataset as an input of the run (TARN_TRACK_INPUT). */
 int tarn_file_store_input(const char *run, const tarn_track_event *event, char problem[TARN_SINK_PROBLEM]);

@@ -6,6 +6,7 @@
  *  2. The id noted in the state folder counts only for the server it was noted for.
  */
 #include "track/mlflow/mlflow_sink.h"
+#include "track/environment.h"
 #include "track/json.h"
 #include "runtime/config/document.h"
 
@@ -234,11 +235,12 @@ static tarn_mlflow_outcome find_or_make(tarn_mlflow_sink *sink, const tarn_track
     cJSON *begin = text ? cJSON_Parse(text) : NULL;
     const char *said = tarn_json_text(begin, "experiment");
     char *experiment = NULL;
-    const char *number = getenv("MLFLOW_EXPERIMENT_ID"), *name = getenv("MLFLOW_EXPERIMENT_NAME");
+    const char *number = tarn_environment_variable("MLFLOW_EXPERIMENT_ID"),
+               *name = tarn_environment_variable("MLFLOW_EXPERIMENT_NAME");
     tarn_mlflow_outcome outcome = sink->wanted ? find_wanted(sink) : TARN_MLFLOW_OK;
     if (!outcome && !sink->server_run) {
         /* As mlflow: an id stands in for a name, and only where no name is given. */
-        if (number && *number && !(name && *name) && !strcmp(sink->experiment, "Default"))
+        if (number && !name && !strcmp(sink->experiment, "Default"))
             outcome = (experiment = strdup(number)) ? TARN_MLFLOW_OK : tarn_mlflow_no_memory(sink->client);
         else
             outcome = find_experiment(sink->client, *said ? said : sink->experiment, &experiment);

@@ -1,6 +1,7 @@
 /* prometheus.c - see prometheus.h. */
 #include "track/prometheus/prometheus.h"
 #include "runtime/base/context.h"
+#include "runtime/base/text.h"
 #include "track/files.h"
 #include "track/prometheus/table.h"
 #include "track/prometheus/web.h"
@@ -230,7 +231,6 @@ static void restore(prometheus_sink *sink, char notice[TARN_SINK_PROBLEM])
 static tarn_status open_file(prometheus_sink *sink, const char *path, char notice[TARN_SINK_PROBLEM],
                              char problem[TARN_SINK_PROBLEM])
 {
-    size_t length = strlen(path);
     struct stat info;
     if (asprintf(&sink->temporary, "%s.%d.tmp", path, (int)getpid()) < 0) sink->temporary = NULL;
     sink->file = strdup(path);
@@ -246,7 +246,7 @@ static tarn_status open_file(prometheus_sink *sink, const char *path, char notic
     }
     close(file);
     unlink(sink->temporary);
-    if (length < 5 || strcmp(path + length - 5, ".prom"))
+    if (!tarn_text_ends(path, ".prom"))
         snprintf(notice, TARN_SINK_PROBLEM,
                  "metrics.file %.300s does not end in .prom: node exporter reads only files that do", path);
     return TARN_OK;

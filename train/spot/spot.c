@@ -1,6 +1,7 @@
 /* spot.c - which metadata service a run watches, the watcher thread, and what a notice does. See spot.h. */
 #include "runtime/base/host.h"
 #include "runtime/comm/comm.h"
+#include "track/environment.h"
 #include "train/spot/spot_internal.h"
 #include "train/trainer.h"
 
@@ -19,8 +20,8 @@
 /* The environment comes before the option: it belongs to the machine, the option to the run. */
 static const char *chosen(const char *variable, const char *option)
 {
-    const char *value = getenv(variable);
-    return value && *value ? value : option;
+    const char *value = tarn_environment_variable(variable);
+    return value ? value : option;
 }
 
 static const char *chosen_provider(const tarn_train_options *options)
