@@ -15,7 +15,6 @@
 #include "runtime/base/context.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>

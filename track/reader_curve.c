@@ -6,7 +6,6 @@
  */
 #include "track/reader_internal.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 /* Status of meta.yaml: a number (MLflow's RunStatus), in old stores a word. */
 static const char *status_of(const char *text)

@@ -16,7 +16,6 @@
 #include "runtime/config/document.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SEGMENT_LEAST = 1 << 14, SEGMENT_MOST = 1 << 23, RESERVE_MOST = 1 << 18 };

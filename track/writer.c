@@ -14,7 +14,6 @@
 #include "runtime/base/context.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* Runs that say they are running and have logged nothing for so long may be dead. */
 enum { SILENT_MS = 10 * 60 * 1000 };

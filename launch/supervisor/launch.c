@@ -9,7 +9,6 @@
 #include "launch/supervisor/watch.h"
 #include "runtime/base/context.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +16,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 static const double LOST_GRACE = 0.5, FAILED_GRACE = 10, GONE_GRACE = 2, STACK_SECONDS = 3, SILENT_STOP = 3,
                     STATUS_SECONDS = 5, PROBE_SECONDS = 30, ASLEEP = 2, CLAIM_SECONDS = 1, LAST_CLAIM = 10;

@@ -8,7 +8,6 @@
 #include "track/environment.h"
 #include "track/tensorboard/tensorboard.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
