@@ -47,9 +47,8 @@ int tarn_registry_alias(const char *root, const char *name, const char *alias, i
                         char problem[TARN_SINK_PROBLEM]);
 /* The version of `name` that is this model and (alias not NULL) is what the alias means; 0: none. */
 int64_t tarn_registry_version(const char *root, const char *name, const char *model_id, const char *alias);
-/* What is wrong with the name of a registered model, of a logged model, or an alias by MLflow's rules, or NULL. */
+/* What is wrong with the name of a registered model, or an alias, by MLflow's rules, or NULL. */
 const char *tarn_registry_name_problem(const char *name);
-const char *tarn_model_name_problem(const char *name);
 const char *tarn_registry_alias_problem(const char *alias);
 
 #endif

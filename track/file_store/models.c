@@ -16,7 +16,8 @@
 
 enum { READY = 2 }; /* mlflow.entities.LoggedModelStatus */
 
-const char *tarn_model_name_problem(const char *name)
+/* What is wrong with the name of a logged model by MLflow's rules, or NULL. */
+static const char *name_problem(const char *name)
 {
     if (!name || !*name) return "it is empty";
     if (strpbrk(name, "/:.%\"'")) return "it must not have any of / : . % \" '";
@@ -169,7 +170,7 @@ int tarn_file_store_model(const char *run, const tarn_track_event *event, char p
                    .run_id = basename(run_name),
                    .time_ms = event->time_ms,
                    .step = tarn_json_integer(about, "step", event->step)};
-    const char *wrong = tarn_model_name_problem(model.name);
+    const char *wrong = name_problem(model.name);
     int result = -1;
     errno = EILSEQ;
     if (!is_model_id(model.id) || wrong)

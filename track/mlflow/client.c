@@ -296,7 +296,8 @@ static tarn_mlflow_outcome perform(tarn_mlflow_client *client, const tarn_http_r
     return outcome;
 }
 
-tarn_mlflow_outcome tarn_mlflow_send(tarn_mlflow_client *client, const char *method, const char *path, const char *text,
+/* A request as tarn_mlflow_ask makes it, its body text already. */
+static tarn_mlflow_outcome send_text(tarn_mlflow_client *client, const char *method, const char *path, const char *text,
                                      cJSON **answer)
 {
     char *url = NULL;
@@ -320,7 +321,7 @@ tarn_mlflow_outcome tarn_mlflow_ask(tarn_mlflow_client *client, const char *meth
     /* As much as a full batch takes: growing would copy it again and again. */
     char *text = body ? cJSON_PrintBuffered(body, USUAL_BODY, 0) : NULL;
     if (body && !text) return tarn_mlflow_no_memory(client);
-    tarn_mlflow_outcome outcome = tarn_mlflow_send(client, method, path, text, answer);
+    tarn_mlflow_outcome outcome = send_text(client, method, path, text, answer);
     cJSON_free(text);
     return outcome;
 }

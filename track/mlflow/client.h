@@ -55,9 +55,6 @@ void tarn_mlflow_cancel(tarn_mlflow_client *client);
  * be NULL): the JSON object that came with TARN_MLFLOW_OK, to be deleted; NULL otherwise. */
 tarn_mlflow_outcome tarn_mlflow_ask(tarn_mlflow_client *client, const char *method, const char *path, const cJSON *body,
                                     cJSON **answer);
-/* The same with a body that is text already. */
-tarn_mlflow_outcome tarn_mlflow_send(tarn_mlflow_client *client, const char *method, const char *path, const char *text,
-                                     cJSON **answer);
 /* PUT of a file, or of `bytes` of memory (file NULL), to a URL; own: the host of our address. */
 tarn_mlflow_outcome tarn_mlflow_put(tarn_mlflow_client *client, const char *url, bool own, const char *file,
                                     const void *data, size_t bytes);
