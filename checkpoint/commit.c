@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-bool tarn_checkpoint_disk_full(const tarn_problem *problem)
+static bool disk_full(const tarn_problem *problem)
 {
     return problem->error_number == ENOSPC || problem->error_number == EDQUOT;
 }
@@ -42,7 +42,7 @@ void tarn_checkpoint_explain(tarn_checkpoint_store *store, int64_t step, const t
     tarn_checkpoint_outcome *outcome = &store->outcome;
     int64_t bytes = own_bytes(store);
     char path[TARN_CHECKPOINT_PATH], remedy[160] = "";
-    bool full = tarn_checkpoint_disk_full(problem);
+    bool full = disk_full(problem);
     if (!target(path, store, step)) path[0] = '\0';
     if (full && bytes)
         snprintf(remedy, sizeof remedy, "; free %" PRId64 " MiB on that disk or choose another checkpoint.dir",
@@ -132,8 +132,7 @@ void tarn_checkpoint_write_one(void *argument)
                  tarn_checkpoint_folder(folder, store->directory, step)) ||
                 too_long(&problem);
     done = done && write_checkpoint(store, path, &problem);
-    if (!done && tarn_checkpoint_disk_full(&problem) && tarn_checkpoint_prune(store))
-        done = write_checkpoint(store, path, &problem);
+    if (!done && disk_full(&problem) && tarn_checkpoint_prune(store)) done = write_checkpoint(store, path, &problem);
     if (done)
         finish(store, path, folder);
     else

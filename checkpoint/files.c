@@ -1,5 +1,7 @@
 /* files.c - see files.h. */
 #include "checkpoint/files.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/host.h"
 #include "runtime/base/write.h"
 
 #include <dirent.h>
@@ -10,11 +12,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#define LOCK_ATTEMPTS          20
-#define LOCK_PAUSE_NANOSECONDS 50000000
+#define LOCK_ATTEMPTS      20
+#define LOCK_PAUSE_SECONDS 0.05
 
 static bool system_problem(tarn_problem *problem, const char *what, const char *path)
 {
@@ -135,7 +136,7 @@ bool tarn_checkpoint_lock(int *lock, tarn_context *context, const char *director
     if (file < 0) return system_problem(problem, "", path);
     int failed = flock(file, LOCK_EX | LOCK_NB);
     for (int i = 0; failed && errno == EWOULDBLOCK && i < LOCK_ATTEMPTS; i++) {
-        nanosleep(&(struct timespec){0, LOCK_PAUSE_NANOSECONDS}, NULL);
+        tarn_sleep(LOCK_PAUSE_SECONDS);
         failed = flock(file, LOCK_EX | LOCK_NB);
     }
     if (failed && errno == EWOULDBLOCK) {
@@ -150,8 +151,8 @@ bool tarn_checkpoint_lock(int *lock, tarn_context *context, const char *director
         tarn_log(context, TARN_LOG_WARN,
                  "checkpoint: %s cannot be locked (%s): see to it that no second run writes here", directory,
                  strerror(errno));
-    char host[128] = "", text[256];
-    gethostname(host, sizeof host - 1);
+    char host[128], text[256];
+    tarn_host_name(host, sizeof host);
     int length = snprintf(text, sizeof text, "process %d on %s\n", (int)getpid(), host);
     /* A name cut short is no reason to refuse: it is for people. */
     if (ftruncate(file, 0) || pwrite(file, text, (size_t)length, 0) < 0) {

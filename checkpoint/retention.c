@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 /* The writer thread does not log: the next poll does. */
-void tarn_checkpoint_note_down(tarn_checkpoint_store *store, tarn_log_level level, const char *format, ...)
+static TARN_PRINTF(3, 4) void note_down(tarn_checkpoint_store *store, tarn_log_level level, const char *format, ...)
 {
     if (store->note_count == TARN_CHECKPOINT_NOTES) {
         store->notes_lost++;
@@ -50,10 +50,9 @@ bool tarn_checkpoint_prune(tarn_checkpoint_store *store)
                !access(found->path, F_OK) && tarn_checkpoint_remove(found->path))
             removed++; /* a step may be there as a file and as a folder */
     if (removed)
-        tarn_checkpoint_note_down(
-            store, TARN_LOG_WARN,
-            "checkpoint: the disk is full; removed %d older checkpoint%s from %s and kept that of step %" PRId64,
-            removed, removed == 1 ? "" : "s", store->directory, steps[valid]);
+        note_down(store, TARN_LOG_WARN,
+                  "checkpoint: the disk is full; removed %d older checkpoint%s from %s and kept that of step %" PRId64,
+                  removed, removed == 1 ? "" : "s", store->directory, steps[valid]);
     free(found);
     free(steps);
     return removed > 0;
@@ -73,7 +72,7 @@ static int set_aside(tarn_checkpoint_store *store, int64_t step, tarn_problem *p
                          strerror(errno));
         return -1;
     }
-    tarn_checkpoint_note_down(
+    note_down(
         store, TARN_LOG_WARN,
         "checkpoint: %s is of a later step than the one just saved, and is called %s from now on: remove it when you "
         "do not need it",
@@ -100,7 +99,7 @@ void tarn_checkpoint_retain(tarn_checkpoint_store *store, int64_t newest)
     int count, kept = 0;
     tarn_problem problem;
     if (!tarn_checkpoint_scan(&steps, &count, store->directory, &problem)) {
-        tarn_checkpoint_note_down(store, TARN_LOG_WARN, "checkpoint: %s; older checkpoints are kept", problem.text);
+        note_down(store, TARN_LOG_WARN, "checkpoint: %s; older checkpoints are kept", problem.text);
         return;
     }
     tarn_checkpoint_found *found = malloc(sizeof *found);

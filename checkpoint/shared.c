@@ -2,6 +2,7 @@
 #include "checkpoint/shared.h"
 #include "checkpoint/files.h"
 #include "runtime/base/context.h"
+#include "runtime/base/host.h"
 #include "runtime/dist/control.h"
 
 #include <dirent.h>
@@ -12,15 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { HOST_BYTES = 64 };
 
 /* Network file systems show a new file to other hosts after a moment: their caches of a directory are trusted for some
  * seconds. Opening the directory asks the server again, so this is mostly over at the first look. */
-#define LOOK_SECONDS      5.0
-#define PAUSE_NANOSECONDS 100000000
+#define LOOK_SECONDS  5.0
+#define PAUSE_SECONDS 0.1
 
 /* What every rank learns from rank 0. */
 typedef struct announcement {
@@ -62,7 +62,7 @@ static bool sees(const char *directory, uint64_t nonce)
         if (folder) closedir(folder);
         if (found) return true;
         if (tarn_seconds() - begin > LOOK_SECONDS) return false;
-        nanosleep(&(struct timespec){.tv_nsec = PAUSE_NANOSECONDS}, NULL);
+        tarn_sleep(PAUSE_SECONDS);
     }
 }
 
@@ -75,7 +75,7 @@ static tarn_status gather_blind(tarn_context *context, char *names, bool blind)
     status = tarn_agree(context, status, "comparing the hosts' checkpoint directories");
     if (!status) {
         for (int rank = 0; rank <= comm->ranks; rank++) offsets[rank] = (int64_t)rank * HOST_BYTES;
-        if (blind) gethostname(names + (size_t)comm->rank * HOST_BYTES, HOST_BYTES - 1);
+        if (blind) tarn_host_name(names + (size_t)comm->rank * HOST_BYTES, HOST_BYTES);
         tarn_request request = 0;
         status = comm->gather_all(comm, names, offsets, &request);
         if (!status) status = tarn_comm_wait(comm, &request, "comparing the hosts' checkpoint directories");
@@ -121,7 +121,7 @@ tarn_status tarn_checkpoint_check_shared(tarn_context *context, const char *dire
     char *names = calloc((size_t)comm->ranks, HOST_BYTES);
     if (!names) status = tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "checkpoint: no memory");
     if (!status && comm->rank == 0) {
-        gethostname(announced.host, sizeof announced.host - 1);
+        tarn_host_name(announced.host, sizeof announced.host);
         status = make_file(context, directory, &announced.nonce);
     }
     status = tarn_agree(context, status, "making a file for the other hosts to look for");

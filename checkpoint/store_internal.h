@@ -98,12 +98,8 @@ void tarn_checkpoint_commit_parts(void *store);
 void tarn_checkpoint_clean_parts(void *store);
 /* "checkpoint: PATH was not written: WHY; REMEDY" and the status that goes with it. */
 void tarn_checkpoint_explain(tarn_checkpoint_store *store, int64_t step, const tarn_problem *problem);
-bool tarn_checkpoint_disk_full(const tarn_problem *problem);
 
 /* ---- retention.c: on the writer thread, or while it is idle ---- */
-/* The writer thread does not log: the next poll does. */
-void tarn_checkpoint_note_down(tarn_checkpoint_store *store, tarn_log_level level, const char *format, ...)
-    TARN_PRINTF(3, 4);
 /* Removes all checkpoints but the newest valid one; false when that frees nothing. */
 bool tarn_checkpoint_prune(tarn_checkpoint_store *store);
 /* A run that goes on from an earlier step leaves later ones behind it: the next start must not take them for the

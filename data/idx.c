@@ -10,7 +10,6 @@
 #include "runtime/monitor/monitor.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>

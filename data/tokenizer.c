@@ -145,7 +145,8 @@ const char *tarn_tokenizer_vocabulary(const tarn_tokenizer *tokenizer)
     return tokenizer->vocabulary != NULL ? tokenizer->vocabulary : "";
 }
 
-int32_t tarn_tokenizer_find(const tarn_tokenizer *tokenizer, uint32_t code)
+/* The id of a code point (of a byte for bytes), -1 when it has none. */
+static int32_t find_id(const tarn_tokenizer *tokenizer, uint32_t code)
 {
     if (tokenizer->kind == TARN_TOKENIZE_BYTES) return code < 256 ? (int32_t)code : -1;
     int64_t low = 0, high = tokenizer->size;
@@ -175,7 +176,7 @@ tarn_status tarn_tokenizer_encode(tarn_tokenizer *tokenizer, const char *text, i
             return tarn_fail(tokenizer->context, TARN_ERROR_FORMAT, TARN_HERE,
                              "byte %lld (0x%02x) of the text to encode is no valid UTF-8", (long long)i, bytes[i]);
         }
-        int32_t id = tarn_tokenizer_find(tokenizer, code);
+        int32_t id = find_id(tokenizer, code);
         if (id < 0) {
             free(list);
             return tarn_fail(

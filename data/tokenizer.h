@@ -17,7 +17,5 @@ int tarn_utf8_put(uint32_t code, char out[5]);
 tarn_status tarn_tokenizer_of_characters(tarn_tokenizer **tokenizer, tarn_context *context, const uint8_t *present);
 /* The vocabulary as text ("" for bytes), borrowed. */
 const char *tarn_tokenizer_vocabulary(const tarn_tokenizer *tokenizer);
-/* The id of a code point (of a byte for bytes), -1 when it has none. */
-int32_t tarn_tokenizer_find(const tarn_tokenizer *tokenizer, uint32_t code);
 
 #endif

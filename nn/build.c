@@ -11,7 +11,6 @@
 #include "runtime/random/random.h"
 #include "runtime/worker/worker.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>

@@ -17,7 +17,6 @@
 #include "runtime/worker/worker.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { ALL_GRADIENTS = -1, FILL_REFERENCE = 0xCB, FILL_OTHER = 0x5C, STREAM_GRAD_OUT = 1, STREAM_GRAD_IN = 2 };

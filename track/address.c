@@ -96,12 +96,6 @@ tarn_status tarn_track_address(const char *store, tarn_track_place *place, tarn_
     return TARN_OK;
 }
 
-static const char *environment(const char *name)
-{
-    const char *value = getenv(name);
-    return value && *value ? value : NULL;
-}
-
 bool tarn_track_is_run_id(const char *text)
 {
     return strlen(text) == 32 && strspn(text, "0123456789abcdef") == 32;
@@ -141,7 +135,7 @@ tarn_status tarn_track_resolve(tarn_track_resolved *out, const tarn_track_option
 /* MLFLOW_RUN_ID, when it is one. */
 static const char *run_id_of_environment(char wrong[TARN_SINK_PROBLEM])
 {
-    const char *run_id = environment("MLFLOW_RUN_ID");
+    const char *run_id = tarn_environment_variable("MLFLOW_RUN_ID");
     if (!run_id || tarn_track_is_run_id(run_id)) return run_id;
     snprintf(wrong, TARN_SINK_PROBLEM, "run id \"%.100s\" in MLFLOW_RUN_ID: expected 32 hex digits", run_id);
     return NULL;
@@ -152,15 +146,16 @@ tarn_status tarn_track_resolve_run(tarn_track_resolved *out, const tarn_track_op
 {
     *problem = *out->wrong_store = *out->wrong_run_id = '\0';
     out->options = *options;
-    const char *store = options->store ? options->store : environment("MLFLOW_TRACKING_URI");
+    const char *store = options->store ? options->store : tarn_environment_variable("MLFLOW_TRACKING_URI");
     if (tarn_track_address(store ? store : "mlruns", &out->place, out->store, out->wrong_store)) {
         out->place = TARN_TRACK_NOWHERE;
         strcpy(out->store, "none");
     }
     out->options.store = out->store;
 
-    const char *experiment =
-        options->experiment && *options->experiment ? options->experiment : environment("MLFLOW_EXPERIMENT_NAME");
+    const char *experiment = options->experiment && *options->experiment
+                                 ? options->experiment
+                                 : tarn_environment_variable("MLFLOW_EXPERIMENT_NAME");
     const char *own = options->run_id && *options->run_id ? options->run_id : NULL,
                *theirs = planned || !own ? run_id_of_environment(out->wrong_run_id) : NULL,
                *run_id = planned && theirs ? theirs

@@ -13,22 +13,20 @@
 #include "track/drain.h"
 #include "track/spool.h"
 #include "runtime/base/context.h"
-#include "runtime/base/write.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { BATCH = 4096 };
 
 /* The longest wait between two tries while somebody waits for the drain. */
 #define FLUSH_SECONDS 1.0
+#define STOP_SECONDS  5.0 /* that a thread is waited for */
 
 struct tarn_drain {
     tarn_sink *sink;
@@ -67,7 +65,8 @@ static void read_boot(char out[64])
     out[strcspn(out, "\n")] = '\0';
 }
 
-int64_t tarn_drain_acknowledged(const char *state, bool forget)
+/* How far the sink of that state folder is; 0: not begun, or (forget) not since the host was started. */
+static int64_t acknowledged_of(const char *state, bool forget)
 {
     tarn_path path;
     char boot[64], now[64];
@@ -90,22 +89,12 @@ static void store(tarn_drain *drain, int64_t number)
         tarn_path_make(temporary, "%s/.acknowledged", drain->state_folder))
         return;
     size_t length = (size_t)snprintf(text, sizeof text, "%lld %s\n", (long long)number, drain->boot);
-    int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    bool written = file >= 0 && tarn_write_all(file, text, length) && !fsync(file);
-    if (file >= 0 && close(file)) written = false;
     /* A number that stays behind is no loss: the sink gets some events again. */
-    if (written && !rename(temporary, path)) drain->stored = number;
+    if (!tarn_file_put_synced(path, temporary, text, length)) drain->stored = number;
     drain->stored_at = tarn_seconds();
 }
 
 /* ---- the thread ------------------------------------------------------------------------------------------------- */
-
-/* Waits, lock held, until `until` (monotonic seconds) at most. */
-static void wait_until(tarn_drain *drain, double until)
-{
-    struct timespec time = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - (double)(time_t)until) * 1e9)};
-    pthread_cond_timedwait(&drain->wake, &drain->lock, &time);
-}
 
 static void back_off(tarn_drain *drain, const tarn_sink_report *report)
 {
@@ -118,7 +107,8 @@ static void back_off(tarn_drain *drain, const tarn_sink_report *report)
     bool flushing = drain->flushing;
     if (flushing && seconds > FLUSH_SECONDS) seconds = FLUSH_SECONDS;
     double until = tarn_seconds() + seconds;
-    while (!drain->closing && drain->flushing == flushing && tarn_seconds() < until) wait_until(drain, until);
+    while (!drain->closing && drain->flushing == flushing && tarn_seconds() < until)
+        tarn_condition_wait(&drain->wake, &drain->lock, until);
     pthread_mutex_unlock(&drain->lock);
 }
 
@@ -229,7 +219,7 @@ static void *drain_spool(void *user)
             if (number == drain->stored)
                 pthread_cond_wait(&drain->wake, &drain->lock);
             else if (tarn_seconds() < due)
-                wait_until(drain, due);
+                tarn_condition_wait(&drain->wake, &drain->lock, due);
             else {
                 pthread_mutex_unlock(&drain->lock);
                 store(drain, number);
@@ -281,18 +271,14 @@ tarn_drain *tarn_drain_start(tarn_sink *sink, const char *spool, const char *sta
     drain->user = user;
     drain->chance = (unsigned)getpid() ^ (unsigned)(uintptr_t)drain;
     read_boot(drain->boot);
-    pthread_condattr_t clock;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&drain->wake, &clock);
-    pthread_cond_init(&drain->moved, &clock);
-    pthread_condattr_destroy(&clock);
+    tarn_condition_init(&drain->wake);
+    tarn_condition_init(&drain->moved);
     pthread_mutex_init(&drain->lock, NULL);
     pthread_mutex_init(&drain->telling, NULL);
     drain->reader = tarn_spool_open_reader(spool, problem);
     int error = errno;
     if (drain->reader && !tarn_path_make(drain->state_folder, "%s", state)) {
-        drain->state.acknowledged = drain->stored = tarn_drain_acknowledged(state, forget);
+        drain->state.acknowledged = drain->stored = acknowledged_of(state, forget);
         tarn_spool_seek(drain->reader, drain->stored);
         sigset_t before;
         tarn_block_signals(&before);
@@ -326,21 +312,19 @@ void tarn_drain_show_rest(tarn_drain *drain, const char *lines, size_t length, i
 
 void tarn_drain_let_go(tarn_drain *drain, double until)
 {
-    struct timespec time = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - (double)(time_t)until) * 1e9)};
     pthread_mutex_lock(&drain->lock);
     drain->lets_go = true;
     pthread_cond_signal(&drain->wake);
     while (drain->lets_go && !drain->ended && tarn_seconds() < until)
-        pthread_cond_timedwait(&drain->moved, &drain->lock, &time);
+        tarn_condition_wait(&drain->moved, &drain->lock, until);
     pthread_mutex_unlock(&drain->lock);
 }
 
 bool tarn_drain_wait(tarn_drain *drain, int64_t number, double until)
 {
-    struct timespec time = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - (double)(time_t)until) * 1e9)};
     pthread_mutex_lock(&drain->lock);
     while (drain->state.acknowledged < number && !drain->ended && tarn_seconds() < until)
-        pthread_cond_timedwait(&drain->moved, &drain->lock, &time);
+        tarn_condition_wait(&drain->moved, &drain->lock, until);
     bool reached = drain->state.acknowledged >= number;
     pthread_mutex_unlock(&drain->lock);
     return reached;
@@ -388,12 +372,9 @@ void tarn_drain_cancel(tarn_drain *drain)
 void tarn_drain_stop(tarn_drain *drain, tarn_drain_state *last)
 {
     tarn_drain_cancel(drain);
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += 5;
+    double until = tarn_seconds() + STOP_SECONDS;
     pthread_mutex_lock(&drain->lock);
-    int waited = 0;
-    while (!drain->ended && !waited) waited = pthread_cond_timedwait(&drain->moved, &drain->lock, &until);
+    while (!drain->ended && tarn_condition_wait(&drain->moved, &drain->lock, until)) continue;
     bool ended = drain->ended;
     if (last) *last = drain->state;
     pthread_mutex_unlock(&drain->lock);

@@ -8,6 +8,7 @@
  */
 #include "track/enter.h"
 #include "track/environment.h"
+#include "track/json.h"
 #include "runtime/config/document.h"
 #include "runtime/config/number.h"
 
@@ -261,8 +262,7 @@ tarn_status tarn_enter_model(tarn_tracker *tracker, const char *name, char *text
 static int64_t step_of_model(const char *text)
 {
     cJSON *json = cJSON_Parse(text);
-    const cJSON *step = cJSON_GetObjectItemCaseSensitive(json, "step");
-    int64_t value = cJSON_IsNumber(step) ? (int64_t)step->valuedouble : 0;
+    int64_t value = tarn_json_integer(json, "step", 0);
     cJSON_Delete(json);
     return value;
 }

@@ -11,14 +11,19 @@
 #include <time.h>
 #include <unistd.h>
 
+const char *tarn_environment_variable(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
 void tarn_environment_user(char *out, size_t size)
 {
-    const char *name = getenv("USER");
-    if (!name || !*name) name = getenv("LOGNAME");
+    const char *name = tarn_environment_variable("USER");
+    if (!name) name = tarn_environment_variable("LOGNAME");
     struct passwd entry, *found = NULL;
     char buffer[4096];
-    if ((!name || !*name) && !getpwuid_r(getuid(), &entry, buffer, sizeof buffer, &found) && found)
-        name = found->pw_name;
+    if (!name && !getpwuid_r(getuid(), &entry, buffer, sizeof buffer, &found) && found) name = found->pw_name;
     snprintf(out, size, "%s", name && *name ? name : "unknown");
 }
 

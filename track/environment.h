@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What the variable holds; NULL when it is not set, or empty. */
+const char *tarn_environment_variable(const char *name);
 void tarn_environment_user(char *out, size_t size);
 /* The program's name as it was called. */
 void tarn_environment_source(char *out, size_t size);

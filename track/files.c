@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,11 +60,44 @@ static int settle(int file, int result, const char *temporary, const char *path)
     return result;
 }
 
-int tarn_file_put(const char *path, const char *temporary, const char *data, size_t length)
+static int put(const char *path, const char *temporary, const char *data, size_t length, bool synced)
 {
     int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (file < 0) return -1;
-    return settle(file, tarn_write_all(file, data, length) ? 0 : -1, temporary, path);
+    bool written = tarn_write_all(file, data, length) && (!synced || !fsync(file));
+    return settle(file, written ? 0 : -1, temporary, path);
+}
+
+int tarn_file_put(const char *path, const char *temporary, const char *data, size_t length)
+{
+    return put(path, temporary, data, length, false);
+}
+
+int tarn_file_put_synced(const char *path, const char *temporary, const char *data, size_t length)
+{
+    return put(path, temporary, data, length, true);
+}
+
+int tarn_folder_sync(const char *folder)
+{
+    int file = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (file < 0) return -1;
+    int result = fsync(file), error = errno;
+    close(file);
+    errno = error;
+    return result;
+}
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
+{
+    (void)info, (void)kind, (void)place;
+    remove(path);
+    return 0;
+}
+
+void tarn_folder_remove(const char *folder)
+{
+    nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 int tarn_file_append(const char *path, const char *data, size_t length)

@@ -1,4 +1,4 @@
-/* files.h - paths and files of a file store. All functions return 0, or -1 with errno. */
+/* files.h - paths and files of a record. All functions return 0, or -1 with errno. */
 #ifndef TARN_TRACK_FILES_H
 #define TARN_TRACK_FILES_H
 
@@ -19,6 +19,12 @@ int tarn_path_make_parents(const char *path);
 /* Makes `path` a file of these bytes: readers see the old file or the whole new one. `temporary` lies on the same file
  * system and is used by this process alone. */
 int tarn_file_put(const char *path, const char *temporary, const char *data, size_t length);
+/* The same; afterwards the bytes are on the disk, so that the name never stands for less, whatever happens. */
+int tarn_file_put_synced(const char *path, const char *temporary, const char *data, size_t length);
+/* Brings the names in a folder to the disk. */
+int tarn_folder_sync(const char *folder);
+/* Removes a folder with all that is in it; quietly. */
+void tarn_folder_remove(const char *folder);
 /* Appends these bytes with one write; a write that stops halfway is taken back. */
 int tarn_file_append(const char *path, const char *data, size_t length);
 /* Copies an open file, from its beginning, as tarn_file_put does. */

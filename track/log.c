@@ -22,7 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Files kept open for the writer; more are opened by it, by name. */
@@ -48,11 +47,10 @@ static void keep_pace(tarn_tracker *tracker)
     while (tracker->queue.count >= TARN_QUEUE_MOST && !tracker->failing && !tracker->tired) {
         int64_t batches = tracker->batches;
         double until = tarn_seconds() + PATIENCE_SECONDS;
-        struct timespec time = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - (double)(time_t)until) * 1e9)};
         tracker->hurry = true;
         pthread_cond_signal(&tracker->wake);
         while (tracker->batches == batches && !tracker->failing && tarn_seconds() < until)
-            pthread_cond_timedwait(&tracker->moved, &tracker->lock, &time);
+            tarn_condition_wait(&tracker->moved, &tracker->lock, until);
         if (tracker->batches == batches) tracker->tired = true;
     }
 }

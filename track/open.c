@@ -36,12 +36,8 @@ tarn_tracker *tarn_tracker_create(tarn_context *context)
     if (!tracker) return NULL;
     tracker->context = context;
     tracker->spool.lock = tracker->spool.file = -1;
-    pthread_condattr_t clock;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&tracker->wake, &clock);
-    pthread_cond_init(&tracker->moved, &clock);
-    pthread_condattr_destroy(&clock);
+    tarn_condition_init(&tracker->wake);
+    tarn_condition_init(&tracker->moved);
     pthread_mutex_init(&tracker->lock, NULL);
     tracker->record = tarn_record_create();
     tracker->batch = malloc(TARN_TRACKER_BATCH * sizeof *tracker->batch);

@@ -1,5 +1,6 @@
 /* push.c - replaying a spool: what a run recorded where no destination could be reached goes there now. */
 #include "track/inbox.h"
+#include "track/json.h"
 #include "track/tracker_internal.h"
 #include "runtime/base/context.h"
 
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* How often progress is looked at. */
 #define LOOK_SECONDS 0.2
@@ -25,9 +25,9 @@ static void read_begin(const char *folder, char **experiment, char **name)
     while (reader && tarn_spool_read(reader, &event, 1)) {
         if (event.kind != TARN_TRACK_BEGIN) continue;
         cJSON *json = cJSON_Parse(event.text);
-        const char *found = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "experiment"));
+        const char *found = tarn_json_string(json, "experiment");
         if (found) *experiment = strdup(found);
-        found = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "name"));
+        found = tarn_json_string(json, "name");
         if (found) *name = strdup(found);
         cJSON_Delete(json);
         break;
@@ -67,7 +67,7 @@ static tarn_status prepare(tarn_tracker *tracker, const char *folder, const tarn
     free(first);
     const char *id = strrchr(path, '/') + 1;
     if (count < 0) return refuse(report, TARN_ERROR_ARGUMENT, folder, strerror(errno));
-    if (strlen(id) != 32 || strspn(id, "0123456789abcdef") != 32)
+    if (!tarn_track_is_run_id(id))
         return refuse(report, TARN_ERROR_ARGUMENT, folder,
                       "it is not the spool of a run, a folder SPOOL/RUN whose name is the run's id of 32 hex digits");
     if (has_link(path)) {

@@ -1,6 +1,8 @@
 /* reader.c - finding runs by what a person writes, and the view of one. */
 #include "runtime/config/config.h"
+#include "runtime/base/text.h"
 #include "runtime/config/document.h"
+#include "track/json.h"
 #include "track/reader_internal.h"
 
 #include <cjson/cJSON.h>
@@ -107,7 +109,7 @@ static void free_input(tarn_run_input *input)
 static int set_source(char **text, const char *source)
 {
     cJSON *json = source && *source == '{' ? cJSON_Parse(source) : NULL;
-    const char *uri = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "uri"));
+    const char *uri = tarn_json_string(json, "uri");
     int result = tarn_run_set(text, uri ? uri : source ? source : "");
     cJSON_Delete(json);
     return result;
@@ -309,11 +311,6 @@ int tarn_run_list(tarn_run_head **heads, int *count, const char *store, char pro
     return 0;
 }
 
-static bool begins(const char *text, const char *with)
-{
-    return !strncmp(text, with, strlen(with));
-}
-
 /* The run meant in a list that is newest first; -1 none, -2 several. */
 static int pick(const tarn_run_head *heads, int count, const char *text)
 {
@@ -323,7 +320,7 @@ static int pick(const tarn_run_head *heads, int count, const char *text)
     for (int i = 0; i < count; i++)
         if (!strcmp(heads[i].name, text)) return i;
     for (int i = 0; i < count; i++)
-        if (begins(heads[i].run_id, text) || begins(heads[i].name, text)) {
+        if (tarn_text_begins(heads[i].run_id, text) || tarn_text_begins(heads[i].name, text)) {
             if (found >= 0) return -2;
             found = i;
         }
@@ -343,7 +340,7 @@ static void name_runs(char *out, size_t used, const tarn_run_head *heads, int co
 {
     int shown = 0, left = 0;
     for (int i = 0; i < count; i++) {
-        if (!begins(heads[i].run_id, text) && !begins(heads[i].name, text)) continue;
+        if (!tarn_text_begins(heads[i].run_id, text) && !tarn_text_begins(heads[i].name, text)) continue;
         if (shown < SHOWN && used + 80 < TARN_SINK_PROBLEM)
             used = put_run(out, used, &heads[i], !shown++);
         else

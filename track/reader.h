@@ -111,6 +111,8 @@ void tarn_run_view_free(tarn_run_view *view);
 const tarn_run_curve *tarn_run_curve_of(const tarn_run_view *view, const char *key);
 const char *tarn_run_param(const tarn_run_view *view, const char *key);
 const char *tarn_run_tag(const tarn_run_view *view, const char *key);
+/* Of all its points; a curve without points has none. */
+double tarn_run_curve_mean(const tarn_run_curve *curve);
 /* Joins neighbouring groups until there are at most `most` (from 1 on). */
 void tarn_run_curve_thin(tarn_run_curve *curve, int most);
 

@@ -6,7 +6,6 @@
  */
 #include "track/reader_internal.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,4 +143,11 @@ const tarn_run_curve *tarn_run_curve_of(const tarn_run_view *view, const char *k
     for (int i = 0; i < view->curve_count; i++)
         if (!strcmp(view->curves[i].key, key)) return &view->curves[i];
     return NULL;
+}
+
+double tarn_run_curve_mean(const tarn_run_curve *curve)
+{
+    double sum = 0;
+    for (int i = 0; i < curve->group_count; i++) sum += curve->groups[i].sum;
+    return sum / (double)curve->count;
 }

@@ -5,6 +5,7 @@
  * metrics they belong to.
  */
 #include "track/reader_internal.h"
+#include "track/json.h"
 #include "track/spool.h"
 
 #include <cjson/cJSON.h>
@@ -37,18 +38,13 @@ static int each_event(const char *folder, int (*take)(void *user, const tarn_tra
 
 /* ---- the head ---- */
 
-static const char *text_of(const cJSON *json, const char *name)
-{
-    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, name));
-}
-
 static int begin(tarn_run_head *head, const tarn_track_event *event)
 {
     cJSON *json = cJSON_Parse(event->text);
-    int result = tarn_run_set(&head->run_id, text_of(json, "run_id")) ||
-                         tarn_run_set(&head->name, text_of(json, "name")) ||
-                         tarn_run_set(&head->experiment, text_of(json, "experiment")) ||
-                         tarn_run_set(&head->user, text_of(json, "user"))
+    int result = tarn_run_set(&head->run_id, tarn_json_string(json, "run_id")) ||
+                         tarn_run_set(&head->name, tarn_json_string(json, "name")) ||
+                         tarn_run_set(&head->experiment, tarn_json_string(json, "experiment")) ||
+                         tarn_run_set(&head->user, tarn_json_string(json, "user"))
                      ? -1
                      : 0;
     cJSON_Delete(json);
@@ -142,10 +138,8 @@ static int take_point(taking *taking, const tarn_track_event *event)
 static int take_begin(tarn_run_view *view, const tarn_track_event *event)
 {
     cJSON *json = cJSON_Parse(event->text);
-    const cJSON *ranks = cJSON_GetObjectItemCaseSensitive(json, "ranks"),
-                *step = cJSON_GetObjectItemCaseSensitive(json, "resumed_step");
-    int result = tarn_run_put_start(view, event->time_ms, cJSON_IsNumber(step) ? (int64_t)step->valuedouble : 0,
-                                    cJSON_IsNumber(ranks) ? ranks->valueint : 0);
+    int result = tarn_run_put_start(view, event->time_ms, tarn_json_integer(json, "resumed_step", 0),
+                                    (int)tarn_json_integer(json, "ranks", 0));
     cJSON_Delete(json);
     return result;
 }
@@ -153,8 +147,8 @@ static int take_begin(tarn_run_view *view, const tarn_track_event *event)
 static int take_input(tarn_run_view *view, const tarn_track_event *event)
 {
     cJSON *json = cJSON_Parse(event->text);
-    int result = tarn_run_put_input(view, event->key, text_of(json, "digest"), text_of(json, "context"),
-                                    text_of(json, "source"));
+    int result = tarn_run_put_input(view, event->key, tarn_json_string(json, "digest"),
+                                    tarn_json_string(json, "context"), tarn_json_string(json, "source"));
     cJSON_Delete(json);
     return result;
 }

@@ -6,6 +6,7 @@
  */
 #include "runtime/config/document.h"
 #include "runtime/config/number.h"
+#include "track/file_store/file_store.h"
 #include "track/reader_internal.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 /* Status of meta.yaml: a number (MLflow's RunStatus), in old stores a word. */
 static const char *status_of(const char *text)
@@ -85,19 +85,6 @@ typedef struct reading {
     int most;
 } reading;
 
-/* False: the line is torn, or none. */
-static bool split_line(char *line, int64_t *time_ms, const char **value, int64_t *step)
-{
-    char *fields[6], *rest = NULL;
-    int count = 0;
-    for (char *field = strtok_r(line, " \n", &rest); field && count < 6; field = strtok_r(NULL, " \n", &rest))
-        fields[count++] = field;
-    *step = 0;
-    if (count != 2 && count != 3 && count != 5) return false;
-    *value = fields[1];
-    return tarn_integer_parse(fields[0], time_ms) && (count != 3 || tarn_integer_parse(fields[2], step));
-}
-
 static bool is_no_number(const char *text)
 {
     text += *text == '-' || *text == '+';
@@ -116,7 +103,7 @@ static int read_metric(reading *reading, const char *path, const char *key)
         int64_t time_ms, step;
         const char *text;
         double value;
-        bool whole = length && line[length - 1] == '\n' && split_line(line, &time_ms, &text, &step);
+        bool whole = length && line[length - 1] == '\n' && tarn_metric_line_split(line, &time_ms, &text, &step);
         if (whole && tarn_number_parse(text, &value))
             result = tarn_run_curve_add(reading->view, curve, reading->most, step, time_ms, value);
         else if (whole && is_no_number(text))

@@ -10,7 +10,6 @@
 #include "track/tracker_internal.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static const char *const functions[TARN_TRACK_KINDS][2] = {[TARN_TRACK_METRIC] = {"metric", "metrics"},
                                                            [TARN_TRACK_PARAM] = {"parameter", "parameters"},

@@ -1,9 +1,7 @@
 /* sinks.c - the table of sinks. A new one: its constructor in sinks.h, a row here. */
 #include "track/sinks.h"
 
-#include <errno.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>

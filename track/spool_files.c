@@ -1,13 +1,12 @@
 /* spool_files.c - files of a run in its spool: a copy of each artifact and of each model's folder, so that what is
  * published later is what was there when it was logged. */
 #include "track/spool.h"
+#include "runtime/base/text.h"
 #include "runtime/base/write.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -100,12 +99,6 @@ int64_t tarn_spool_file_bytes(const char *folder, const char *relative)
     return counting.bytes;
 }
 
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
-{
-    (void)info, (void)kind, (void)place;
-    return remove(path);
-}
-
 tarn_spool_copied tarn_spool_copy(const tarn_spool_writer *writer, const tarn_queued_files *files, const char *name,
                                   bool folder, tarn_path relative)
 {
@@ -121,7 +114,7 @@ tarn_spool_copied tarn_spool_copy(const tarn_spool_writer *writer, const tarn_qu
             result = copy_file(file, path);
         if (result == TARN_SPOOL_COPIED) continue;
         int error = errno;
-        if (!tarn_path_make(path, "%s/%s", writer->folder, relative)) nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        if (!tarn_path_make(path, "%s/%s", writer->folder, relative)) tarn_folder_remove(path);
         errno = error;
         return result;
     }
@@ -138,10 +131,10 @@ static void sweep(const char *folder, const char *prefix)
     for (struct dirent *entry; (entry = readdir(directory));) {
         tarn_path path;
         struct stat info;
-        if (strncmp(entry->d_name, prefix, strlen(prefix)) || tarn_path_make(path, "%s/%s", folder, entry->d_name) ||
+        if (!tarn_text_begins(entry->d_name, prefix) || tarn_path_make(path, "%s/%s", folder, entry->d_name) ||
             lstat(path, &info) || info.st_mtime > time(NULL) - LEFTOVER_SECONDS)
             continue;
-        nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        tarn_folder_remove(path);
     }
     closedir(directory);
 }

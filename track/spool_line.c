@@ -3,7 +3,6 @@
 #include "runtime/config/number.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>

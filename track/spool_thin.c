@@ -13,12 +13,9 @@
  *  6. The segment that is being written is left alone. A reader that has an old segment open reads it as it was.
  */
 #include "track/spool.h"
-#include "runtime/base/write.h"
 #include "runtime/config/document.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -208,16 +205,7 @@ static int replace(const thinning *state, const char *path, const tarn_spool_tex
     tarn_path temporary;
     if (!text->used) return unlink(path);
     if (tarn_path_make(temporary, "%s/.thinning", state->writer->folder)) return -1;
-    int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (file < 0) return -1;
-    bool written = tarn_write_all(file, text->data, text->used) && !fsync(file);
-    int error = errno;
-    if (close(file) && written) written = false, error = errno;
-    if (written && !rename(temporary, path)) return 0;
-    if (written) error = errno;
-    unlink(temporary);
-    errno = error;
-    return -1;
+    return tarn_file_put_synced(path, temporary, text->data, text->used);
 }
 
 /* Rewrites a segment; returns the bytes that became free, or -1 with errno. */

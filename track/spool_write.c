@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SEGMENT_LEAST = 1 << 14, SEGMENT_MOST = 1 << 23, RESERVE_MOST = 1 << 18 };
@@ -172,16 +171,13 @@ static int begin_segment(tarn_spool_writer *writer, int64_t number)
     int file = *writer->inbox ? make_inbox_file(path, folder, writer->inbox)
                               : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (file < 0) return -1;
-    int directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory < 0 || fsync(directory)) {
+    if (tarn_folder_sync(folder)) {
         int error = errno;
-        if (directory >= 0) close(directory);
         unlink(path);
         close(file);
         errno = error;
         return -1;
     }
-    close(directory);
     writer->file = file;
     writer->segment = number;
     writer->size = writer->synced = 0;

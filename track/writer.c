@@ -14,10 +14,8 @@
 #include "runtime/base/context.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* The writer lets events gather this long, so that it wakes a few times a second however short a step is. */
 #define GATHER_SECONDS 0.25
@@ -41,12 +39,6 @@ typedef struct writing {
     bool made_room;           /* on a full disk, with the room kept for that */
 } writing;
 
-static void wait_until(tarn_tracker *tracker, double until)
-{
-    struct timespec time = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - (double)(time_t)until) * 1e9)};
-    pthread_cond_timedwait(&tracker->wake, &tracker->lock, &time);
-}
-
 static double look_every(const tarn_tracker *tracker)
 {
     if (tracker->awaiting) return AWAIT_SECONDS;
@@ -62,14 +54,14 @@ static bool gather(writing *state)
         if (!tracker->inbox)
             pthread_cond_wait(&tracker->wake, &tracker->lock);
         else if (tarn_seconds() < look_at)
-            wait_until(tracker, look_at);
+            tarn_condition_wait(&tracker->wake, &tracker->lock, look_at);
         else
             return true;
     }
     if (!tracker->queue.count) return !tracker->closing || (tracker->inbox && !state->looked_last);
     double until = tarn_seconds() + GATHER_SECONDS;
     while (!tracker->closing && !tracker->hurry && !tracker->awaiting && tarn_seconds() < until)
-        wait_until(tracker, until);
+        tarn_condition_wait(&tracker->wake, &tracker->lock, until);
     state->at = 0;
     state->count = tarn_queue_take(&tracker->queue, state->batch, TARN_TRACKER_BATCH);
     state->taken = tracker->queue.added - (int64_t)tracker->queue.count;
@@ -227,7 +219,8 @@ static bool wait_for_disk(tarn_tracker *tracker, int error)
     pthread_cond_broadcast(&tracker->moved);
     if (tracker->closing) return false;
     double until = tarn_seconds() + RETRY_SECONDS;
-    while (!tracker->closing && !tracker->hurry && tarn_seconds() < until) wait_until(tracker, until);
+    while (!tracker->closing && !tracker->hurry && tarn_seconds() < until)
+        tarn_condition_wait(&tracker->wake, &tracker->lock, until);
     return true;
 }
 

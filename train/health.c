@@ -6,13 +6,13 @@
  *  3. The times of all ranks are in one control word: every rank smooths the same numbers and comes to the same answer.
  *  4. Nothing measured here decides what is computed, and none of it is part of the promise of the same bits.
  */
+#include "runtime/base/host.h"
 #include "train/trainer.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { LOOK_EVERY = 8 }; /* steps */
 /* Differences below this (seconds of a round of shards) are no news, whatever their ratio: a scheduler that shares a
@@ -69,7 +69,7 @@ tarn_status tarn_trainer_open_skew(tarn_trainer *trainer)
     status = tarn_agree(trainer->context, status, "comparing the times of the ranks");
     if (status) return status;
     skew->others = skew->medians + ranks;
-    gethostname(skew->hosts[tarn_rank(trainer->context)], TARN_HOST_BYTES - 1);
+    tarn_host_name(skew->hosts[tarn_rank(trainer->context)], TARN_HOST_BYTES);
     return tarn_comm_or_all(tarn_get_comm(trainer->context), (uint64_t *)skew->hosts,
                             (int)(ranks * TARN_HOST_BYTES / sizeof(uint64_t)), "learning the hosts of the ranks");
 }

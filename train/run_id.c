@@ -10,7 +10,9 @@
  *  3. A run with another fingerprint, or from scratch, never takes it.
  */
 #include "runtime/base/sha256.h"
+#include "track/address.h"
 #include "track/environment.h"
+#include "track/files.h"
 #include "train/trainer.h"
 
 #include <errno.h>
@@ -46,10 +48,9 @@ static bool read_id(const char *path, const char *digest, char id[ID_DIGITS + 1]
     ssize_t got = file >= 0 ? read(file, text, LINES) : -1;
     if (file >= 0) close(file);
     if (got != LINES || text[ID_DIGITS] != '\n' || text[LINES - 1] != '\n') return false;
-    if (strspn(text, "0123456789abcdef") != ID_DIGITS || memcmp(text + ID_DIGITS + 1, digest, 64)) return false;
     memcpy(id, text, ID_DIGITS);
     id[ID_DIGITS] = '\0';
-    return true;
+    return tarn_track_is_run_id(id) && !memcmp(text + ID_DIGITS + 1, digest, 64);
 }
 
 static bool write_id(const tarn_trainer *trainer, const char *path, const char *digest, const char *id)
@@ -57,17 +58,10 @@ static bool write_id(const tarn_trainer *trainer, const char *path, const char *
     char temporary[PATH_MAX], text[LINES + 1];
     if (!path_of(trainer, ".tmp-tracking-run", temporary)) return false;
     snprintf(text, sizeof text, "%s\n%s\n", id, digest);
-    int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (file < 0) return false;
-    bool done = write(file, text, LINES) == LINES && !fsync(file);
-    done = !close(file) && done && !rename(temporary, path);
-    int folder = done ? open(trainer->options.checkpoint_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (folder >= 0) {
-        fsync(folder); /* where that is not possible the name is as durable as it gets */
-        close(folder);
-    }
-    if (!done) unlink(temporary);
-    return done;
+    if (tarn_file_put_synced(path, temporary, text, LINES)) return false;
+    /* Where that is not possible the name is as durable as it gets. */
+    (void)tarn_folder_sync(trainer->options.checkpoint_directory);
+    return true;
 }
 
 void tarn_trainer_plan_run_id(tarn_trainer *trainer)

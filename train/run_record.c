@@ -20,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { DIGEST_DIGITS = 32 };           /* MLflow's limit is 36 characters; the whole digest is in the profile */
@@ -73,8 +72,6 @@ static void log_start(tarn_trainer *trainer)
 {
     enum { MOST = 8000, ENTRY = 64 };
     char starts[MOST + ENTRY] = "";
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
     tarn_track_tag(trainer->tracker, "tarn.starts", starts, MOST);
     size_t used = strlen(starts);
     if (used > MOST - ENTRY) {
@@ -82,9 +79,8 @@ static void log_start(tarn_trainer *trainer)
         if (rest) memmove(first_end, rest, strlen(rest) + 1);
         used = strlen(starts);
     }
-    snprintf(starts + used, ENTRY, "%s%lld:%lld:%d", used ? " " : "",
-             (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000, (long long)trainer->step,
-             tarn_ranks(trainer->context));
+    snprintf(starts + used, ENTRY, "%s%lld:%lld:%d", used ? " " : "", (long long)tarn_environment_time_ms(),
+             (long long)trainer->step, tarn_ranks(trainer->context));
     tarn_log_tag(trainer->tracker, "tarn.starts", starts);
 }
 

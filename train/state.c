@@ -17,7 +17,6 @@
 #include "track/tracker.h"
 #include "train/trainer.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 struct tarn_system_sampler {
@@ -159,12 +158,8 @@ static void *run(void *user)
     pthread_mutex_lock(&sampler->lock);
     for (;;) {
         /* From now on: samples that a busy machine missed are not made up for, one right behind the other. */
-        struct timespec next;
-        clock_gettime(CLOCK_MONOTONIC, &next);
-        double seconds = sampler->every + 1e-9 * (double)next.tv_nsec;
-        next.tv_sec += (time_t)seconds;
-        next.tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9);
-        while (!sampler->ending && !pthread_cond_timedwait(&sampler->wake, &sampler->lock, &next)) continue;
+        double next = tarn_seconds() + sampler->every;
+        while (!sampler->ending && tarn_condition_wait(&sampler->wake, &sampler->lock, next)) continue;
         if (sampler->ending) break;
         pthread_mutex_unlock(&sampler->lock);
         sample(sampler);
@@ -188,11 +183,7 @@ tarn_status tarn_system_sampler_start(tarn_system_sampler **out, tarn_context *c
     read_counters(&sampler->first);
     sampler->before = sampler->first;
     pthread_mutex_init(&sampler->lock, NULL);
-    pthread_condattr_t clock;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&sampler->wake, &clock);
-    pthread_condattr_destroy(&clock);
+    tarn_condition_init(&sampler->wake);
     sigset_t before;
     tarn_block_signals(&before);
     int error = pthread_create(&sampler->thread, NULL, run, sampler);

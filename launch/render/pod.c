@@ -17,7 +17,8 @@ static void add_number(cJSON *list, int64_t number)
     add_string(list, text);
 }
 
-cJSON *tarn_render_metadata(const tarn_render *render, const char *suffix)
+/* {"name": ..., "namespace": ..., "labels": ...}; suffix is put after the name of the run. */
+static cJSON *metadata_of(const tarn_render *render, const char *suffix)
 {
     char name[80];
     snprintf(name, sizeof name, "%s%s", render->name, suffix);
@@ -35,7 +36,7 @@ cJSON *tarn_render_job(const tarn_render *render, const char *version, const cha
     cJSON *job = cJSON_CreateObject();
     cJSON_AddStringToObject(job, "apiVersion", version);
     cJSON_AddStringToObject(job, "kind", kind);
-    cJSON_AddItemToObject(job, "metadata", tarn_render_metadata(render, ""));
+    cJSON_AddItemToObject(job, "metadata", metadata_of(render, ""));
     return job;
 }
 
@@ -44,7 +45,7 @@ cJSON *tarn_render_config_map(const tarn_render *render)
     cJSON *map = cJSON_CreateObject();
     cJSON_AddStringToObject(map, "apiVersion", "v1");
     cJSON_AddStringToObject(map, "kind", "ConfigMap");
-    cJSON_AddItemToObject(map, "metadata", tarn_render_metadata(render, "-run"));
+    cJSON_AddItemToObject(map, "metadata", metadata_of(render, "-run"));
     cJSON_AddStringToObject(cJSON_AddObjectToObject(map, "data"), "run.yaml", render->run_text);
     return map;
 }
@@ -180,7 +181,8 @@ static cJSON *tolerations(const tarn_render *render)
     return list;
 }
 
-void tarn_render_add_variable(cJSON *container, const char *name, const char *value)
+/* Appends {"name": ..., "value": ...} to a container's env. */
+static void add_variable(cJSON *container, const char *name, const char *value)
 {
     cJSON *list = cJSON_GetObjectItem(container, "env");
     if (!list) list = cJSON_AddArrayToObject(container, "env");
@@ -203,12 +205,12 @@ cJSON *tarn_render_pod(const tarn_render *render, const char *name, cJSON *comma
     cJSON_AddStringToObject(container, "name", name);
     cJSON_AddStringToObject(container, "image", render->image);
     cJSON_AddItemToObject(container, "command", command);
-    tarn_render_add_variable(container, "OMPI_ALLOW_RUN_AS_ROOT", "1");
-    tarn_render_add_variable(container, "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
-    tarn_render_add_variable(container, "PRTE_ALLOW_RUN_AS_ROOT", "1");
-    tarn_render_add_variable(container, "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+    add_variable(container, "OMPI_ALLOW_RUN_AS_ROOT", "1");
+    add_variable(container, "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+    add_variable(container, "PRTE_ALLOW_RUN_AS_ROOT", "1");
+    add_variable(container, "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
     for (int i = 0; i < render->environment.count; i++)
-        tarn_render_add_variable(container, render->environment.pair[i].key, render->environment.pair[i].value);
+        add_variable(container, render->environment.pair[i].key, render->environment.pair[i].value);
     add_resources(render, container, ranks);
     add_volumes(render, pod, container);
     /* The save after SIGTERM, and the time the supervisor takes to notice. */
@@ -225,8 +227,8 @@ cJSON *tarn_render_pod(const tarn_render *render, const char *name, cJSON *comma
 
 void tarn_render_add_mpi(cJSON *container, const char *hostfile)
 {
-    tarn_render_add_variable(container, "OMPI_MCA_orte_default_hostfile", hostfile);
-    tarn_render_add_variable(container, "PRTE_MCA_prte_default_hostfile", hostfile);
-    tarn_render_add_variable(container, "OMPI_MCA_orte_keep_fqdn_hostnames", "true");
-    tarn_render_add_variable(container, "PRTE_MCA_prte_keep_fqdn_hostnames", "true");
+    add_variable(container, "OMPI_MCA_orte_default_hostfile", hostfile);
+    add_variable(container, "PRTE_MCA_prte_default_hostfile", hostfile);
+    add_variable(container, "OMPI_MCA_orte_keep_fqdn_hostnames", "true");
+    add_variable(container, "PRTE_MCA_prte_keep_fqdn_hostnames", "true");
 }

@@ -8,8 +8,6 @@
 
 #define TARN_RENDER_FOLDER "/etc/tarn" /* where the run file is mounted */
 
-/* {"name": ..., "namespace": ..., "labels": ...}; suffix is put after the name of the run. */
-cJSON *tarn_render_metadata(const tarn_render *render, const char *suffix);
 /* The beginning of a job: its kind and, named after the run, its metadata. */
 cJSON *tarn_render_job(const tarn_render *render, const char *version, const char *kind);
 /* The ConfigMap NAME-run with the run file. */
@@ -21,8 +19,6 @@ cJSON *tarn_render_command(const tarn_render *render, const char *hostfile);
 cJSON *tarn_render_pod(const tarn_render *render, const char *container, cJSON *command, int ranks);
 /* The container of a pod template, to add to. */
 cJSON *tarn_render_container(cJSON *pod);
-/* Appends {"name": ..., "value": ...} to a container's env. */
-void tarn_render_add_variable(cJSON *container, const char *name, const char *value);
 /* What mpirun of Open MPI 4 and 5 needs to find the hosts of a hostfile, whose names are long. */
 void tarn_render_add_mpi(cJSON *container, const char *hostfile);
 

@@ -4,6 +4,7 @@
  * of the command line of sbatch still win over the #SBATCH lines, and arguments after the script over the run's.
  */
 #include "launch/render/render.h"
+#include "runtime/base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,11 +34,6 @@ static void write_options(FILE *out, const tarn_render *render)
     fprintf(out, "#SBATCH --signal=B:USR1@%d\n", render->grace);
 }
 
-static bool begins(const char *line, const char *with)
-{
-    return !strncmp(line, with, strlen(with));
-}
-
 static bool write_word(FILE *out, const char *before, const char *word, const char *after)
 {
     char *quoted = tarn_render_shell_word(word);
@@ -50,8 +46,8 @@ static bool write_word(FILE *out, const char *before, const char *word, const ch
 /* A line of the head as it stands, but for two options, which write_options gives, and how to submit the script. */
 static bool write_head_line(FILE *out, const tarn_render *render, const char *line)
 {
-    if (begins(line, "#SBATCH --job-name=") || begins(line, "#SBATCH --signal=")) return true;
-    if (begins(line, "#   sbatch ")) {
+    if (tarn_text_begins(line, "#SBATCH --job-name=") || tarn_text_begins(line, "#SBATCH --signal=")) return true;
+    if (tarn_text_begins(line, "#   sbatch ")) {
         /* A name of several lines would end the comment. */
         const char *name = render->out && !strpbrk(render->out, "\n\r") ? render->out : "THIS_FILE";
         fprintf(out, "# Submit this very file, which holds its run and the options of sbatch:\n");

@@ -2,7 +2,6 @@
 #include "launch/render/render.h"
 #include "runtime/config/emit.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

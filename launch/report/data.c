@@ -11,7 +11,6 @@
 #include "runtime/config/number.h"
 
 #include <cjson/cJSON.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

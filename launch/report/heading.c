@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* Runs that say they are running and have logged nothing for so long may be dead. */
 enum { SILENT_MS = 10 * 60 * 1000 };
@@ -57,13 +56,6 @@ static int64_t last_step(const tarn_run_view *view)
 static int ranks_of(const tarn_run_view *view)
 {
     return view->start_count ? view->starts[view->start_count - 1].ranks : 0;
-}
-
-static double mean_of(const tarn_run_curve *curve)
-{
-    double sum = 0;
-    for (int i = 0; i < curve->group_count; i++) sum += curve->groups[i].sum;
-    return sum / (double)curve->count;
 }
 
 /* ---- one run: tiles ---- */
@@ -124,7 +116,7 @@ static void write_tiles(FILE *out, const tarn_run_view *view)
     if (rate) {
         begin_tile(out, "Throughput");
         char text[32];
-        double mean = mean_of(rate);
+        double mean = tarn_run_curve_mean(rate);
         snprintf(text, sizeof text, "%.4g", mean);
         if (mean >= 1e4)
             tarn_report_write_count(out, (int64_t)strtod(text, NULL));

@@ -4,6 +4,7 @@
  * or node in a name (system/node_1/...) makes it one line of the chart that all ranks or nodes share.
  */
 #include "launch/report/report.h"
+#include "runtime/base/text.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -44,17 +45,11 @@ static const char *member_of(const char *key, const char *word, int *number)
     return NULL;
 }
 
-static bool ends(const char *text, const char *with)
-{
-    size_t length = strlen(text), tail = strlen(with);
-    return length >= tail && !strcmp(text + length - tail, with);
-}
-
 /* The word at the end of a key, behind . or / or _: "loss" of train.loss, loss, my_loss. */
 static bool is_kind(const char *key, const char *word)
 {
     size_t length = strlen(key), tail = strlen(word);
-    return ends(key, word) && (length == tail || strchr("./_:", key[length - tail - 1]));
+    return tarn_text_ends(key, word) && (length == tail || strchr("./_:", key[length - tail - 1]));
 }
 
 static bool is_one_of(const char *key, const char *const *words)
@@ -71,7 +66,8 @@ static bool is_system(const char *key)
 
 static bool is_throughput(const char *key)
 {
-    return !strcmp(key, DERIVED) || (ends(key, "per_second") && !strstr(key, "network") && !strstr(key, "disk"));
+    return !strcmp(key, DERIVED) ||
+           (tarn_text_ends(key, "per_second") && !strstr(key, "network") && !strstr(key, "disk"));
 }
 
 /* ---- panels ---- */
@@ -131,7 +127,7 @@ static const char *name_measurement(const char *name, char title[128])
     const char *unit = "";
     snprintf(title, 128, "%.120s", name);
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-        if (ends(title, units[i][0])) {
+        if (tarn_text_ends(title, units[i][0])) {
             unit = units[i][1];
             title[strlen(title) - strlen(units[i][0])] = '\0';
         }
@@ -152,7 +148,7 @@ static int time_place(const char *key)
                                                   "slowest_rank"};
     for (int i = 0; i < TIMES - 1; i++)
         if (is_kind(key, places[i])) return i;
-    return ends(key, "_seconds") ? TIMES - 1 : TIMES;
+    return tarn_text_ends(key, "_seconds") ? TIMES - 1 : TIMES;
 }
 
 /* The time of a part of a step. */
@@ -332,13 +328,6 @@ static void thin(tarn_report *report)
         }
 }
 
-static double mean_of(const tarn_run_curve *curve)
-{
-    double sum = 0;
-    for (int i = 0; i < curve->group_count; i++) sum += curve->groups[i].sum;
-    return sum / (double)curve->count;
-}
-
 /* Milliseconds where no mean of a line reaches half a second. */
 static void choose_unit(const tarn_report *report, tarn_report_panel *panel)
 {
@@ -346,7 +335,7 @@ static void choose_unit(const tarn_report *report, tarn_report_panel *panel)
     for (int i = 0; i < report->run_count; i++)
         for (int k = 0; k < panel->line_count; k++) {
             const tarn_run_curve *curve = tarn_run_curve_of(report->runs[i], panel->lines[k].key);
-            if (curve && curve->count && mean_of(curve) >= 0.5) return;
+            if (curve && curve->count && tarn_run_curve_mean(curve) >= 0.5) return;
         }
     panel->scale = 1e3;
     panel->unit = "ms";
@@ -392,7 +381,7 @@ static bool rest_mean(const tarn_run_view *view, int rank, double *seconds)
     const tarn_run_curve *step = tarn_run_curve_of(view, "system/step_seconds");
     double part;
     if (!step || !step->count) return false;
-    *seconds = mean_of(step);
+    *seconds = tarn_run_curve_mean(step);
     for (int i = 0; i < tarn_report_part_count - 1; i++)
         if (tarn_report_part_mean(view, rank, tarn_report_parts[i], &part)) *seconds -= part;
     return *seconds > 0;
@@ -409,7 +398,7 @@ bool tarn_report_part_mean(const tarn_run_view *view, int rank, const char *part
         curve = tarn_run_curve_of(view, key);
     }
     if (!curve || !curve->count) return false;
-    *seconds = mean_of(curve);
+    *seconds = tarn_run_curve_mean(curve);
     return true;
 }
 

@@ -1,6 +1,7 @@
 /* hosts.c - see hosts.h. */
 #include "launch/supervisor/hosts.h"
 #include "launch/supervisor/job.h"
+#include "runtime/base/host.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -9,14 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 enum { MOST_SLOTS = 100000 };
 
 bool tarn_host_is_local(const char *name)
 {
-    char own[256] = "";
-    gethostname(own, sizeof own - 1);
+    char own[256];
+    tarn_host_name(own, sizeof own);
     if (!strcmp(name, own) || !strcmp(name, "localhost") || !strncmp(name, "127.", 4)) return true;
     /* One of the two may be written with its domain. */
     size_t length = strcspn(name, "."), own_length = strcspn(own, ".");

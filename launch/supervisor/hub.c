@@ -4,7 +4,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <ifaddrs.h>
 #include <inttypes.h>
 #include <net/if.h>
@@ -75,7 +74,7 @@ bool tarn_hub_begin(tarn_hub *hub, int ranks)
     hub->directory[0] = hub->stopping[0] = 0;
     hub->reached = hub->resumed = hub->saved = hub->timed_step = -1;
     hub->first_lost = hub->timed_at = 0;
-    hub->step_times = 0;
+    hub->step_seconds = (tarn_median){0};
     return true;
 }
 
@@ -167,8 +166,7 @@ static void time_steps(tarn_hub *hub, int64_t step, double now)
 {
     if (step <= hub->timed_step) return;
     if (hub->timed_step >= 0)
-        hub->step_seconds[hub->step_times++ % TARN_HUB_STEP_TIMES] =
-            (now - hub->timed_at) / (double)(step - hub->timed_step);
+        tarn_median_add(&hub->step_seconds, (now - hub->timed_at) / (double)(step - hub->timed_step));
     hub->timed_step = step;
     hub->timed_at = now;
 }
@@ -383,20 +381,4 @@ int tarn_hub_known(const tarn_hub *hub)
     int known = 0;
     for (int i = 0; i < hub->rank_count; i++) known += hub->rank[i].known;
     return known;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double tarn_hub_step_seconds(const tarn_hub *hub)
-{
-    int count = hub->step_times < TARN_HUB_STEP_TIMES ? hub->step_times : TARN_HUB_STEP_TIMES;
-    if (!count) return 0;
-    double sorted[TARN_HUB_STEP_TIMES];
-    memcpy(sorted, hub->step_seconds, (size_t)count * sizeof *sorted);
-    qsort(sorted, (size_t)count, sizeof *sorted, ascending);
-    return sorted[count / 2];
 }

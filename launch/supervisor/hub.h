@@ -19,12 +19,14 @@
 #ifndef TARN_SUPERVISOR_HUB_H
 #define TARN_SUPERVISOR_HUB_H
 
+#include "runtime/base/median.h"
+
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { TARN_HUB_MESSAGE = 2048, TARN_HUB_TOKEN = 32, TARN_HUB_STEP_TIMES = 15 };
+enum { TARN_HUB_MESSAGE = 2048, TARN_HUB_TOKEN = 32 };
 
 typedef struct tarn_hub_rank {
     bool known;     /* said hello in this launch */
@@ -62,9 +64,7 @@ typedef struct tarn_hub {
     char stopping[512];
     double first_lost; /* tarn_seconds of the first lost rank, 0 when none */
     int first_lost_rank;
-    /* seconds per step of the last reports of rank 0 */
-    double step_seconds[TARN_HUB_STEP_TIMES];
-    int step_times;
+    tarn_median step_seconds; /* seconds per step of the last reports of rank 0 */
     int64_t timed_step;
     double timed_at;
 } tarn_hub;
@@ -86,8 +86,6 @@ void tarn_hub_claimed(tarn_hub *hub);
 void tarn_hub_ask_stacks(tarn_hub *hub);
 /* Ranks that said hello, and those of them that still are there or left regularly. */
 int tarn_hub_known(const tarn_hub *hub);
-/* Median seconds per step of the last reports, 0 when unknown. */
-double tarn_hub_step_seconds(const tarn_hub *hub);
 void tarn_hub_close(tarn_hub *hub);
 
 #endif

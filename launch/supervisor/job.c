@@ -2,6 +2,7 @@
 #include "launch/supervisor/job.h"
 #include "launch/supervisor/voice.h"
 #include "runtime/base/context.h"
+#include "runtime/base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +13,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -73,11 +73,6 @@ static void push_words(strings *list, const char *command)
 
 /* ---- environment ------------------------------------------------------------------------------------------------- */
 
-static bool begins(const char *text, const char *prefix)
-{
-    return !strncmp(text, prefix, strlen(prefix));
-}
-
 /* What a launcher around the supervisor (a batch step, an mpirun) told it about itself would make the new ranks take
  * themselves for its. */
 static bool of_an_outer_launch(const char *variable, bool inside_mpi, bool direct)
@@ -88,11 +83,12 @@ static bool of_an_outer_launch(const char *variable, bool inside_mpi, bool direc
     static const char *const inside[] = {"OMPI_MCA_orte_",    "OMPI_MCA_ess", "OMPI_MCA_pmix", "OMPI_FILE_LOCATION=",
                                          "OMPI_NUM_APP_CTX=", "OMPI_ARGV=",   "OMPI_COMMAND="};
     for (size_t i = 0; i < sizeof always / sizeof *always; i++)
-        if (begins(variable, always[i])) return true;
-    if (begins(variable, "PMIX_") && !begins(variable, "PMIX_MCA_")) return true;
+        if (tarn_text_begins(variable, always[i])) return true;
+    if (tarn_text_begins(variable, "PMIX_") && !tarn_text_begins(variable, "PMIX_MCA_")) return true;
     for (size_t i = 0; inside_mpi && i < sizeof inside / sizeof *inside; i++)
-        if (begins(variable, inside[i])) return true;
-    return direct && (begins(variable, "SLURM_PROCID=") || begins(variable, "SLURM_STEP_NUM_TASKS="));
+        if (tarn_text_begins(variable, inside[i])) return true;
+    return direct &&
+           (tarn_text_begins(variable, "SLURM_PROCID=") || tarn_text_begins(variable, "SLURM_STEP_NUM_TASKS="));
 }
 
 /* A setting of Open MPI, under the name of version 4 and of version 5; the user's own stands. */
@@ -171,7 +167,7 @@ static void make_arguments(strings *list, const tarn_run_request *request, const
         }
         /* mpirun takes only its own settings to other hosts: what is Tarn's goes with -x. */
         for (size_t i = 0; i < environment->count; i++) {
-            if (!begins(environment->item[i], "TARN_")) continue;
+            if (!tarn_text_begins(environment->item[i], "TARN_")) continue;
             char name[256];
             snprintf(name, sizeof name, "%.*s", (int)strcspn(environment->item[i], "="), environment->item[i]);
             push(list, "-x");
@@ -319,6 +315,6 @@ void tarn_job_kill(tarn_job *job, const char *token)
                            left == 1 ? " is" : "es are", now - begin);
         }
         if (now - begin > 6 * KILL_SECONDS) return;
-        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+        tarn_sleep(0.005);
     }
 }

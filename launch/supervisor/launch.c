@@ -9,7 +9,6 @@
 #include "launch/supervisor/watch.h"
 #include "runtime/base/context.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +16,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 static const double LOST_GRACE = 0.5, FAILED_GRACE = 10, GONE_GRACE = 2, STACK_SECONDS = 3, SILENT_STOP = 3,
                     STATUS_SECONDS = 5, PROBE_SECONDS = 30, ASLEEP = 2, CLAIM_SECONDS = 1, LAST_CLAIM = 10;
@@ -283,7 +281,7 @@ static bool must_die(launch *l, double now)
     if (nobody_speaks(l, now)) return false;
     tarn_watch_limits limits = {.hang = hang,
                                 .start = s->request->start_limit,
-                                .step_seconds = tarn_hub_step_seconds(hub),
+                                .step_seconds = tarn_median_value(&hub->step_seconds),
                                 .started = l->started};
     tarn_watch_verdict verdict =
         tarn_watch(hub->rank, hub->rank_count, &limits, now, &l->hung_rank, l->problem, sizeof l->problem);

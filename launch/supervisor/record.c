@@ -19,7 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 
-void tarn_supervisor_inherit(tarn_supervisor *s)
+/* Takes over what a supervisor before left in the status file just claimed. */
+static void inherit(tarn_supervisor *s)
 {
     const tarn_run_status *status = &s->status;
     if (status->highest > s->policy.highest) s->policy.highest = status->highest;
@@ -142,7 +143,7 @@ static void taken(tarn_errand *errand)
         snprintf(s->status.path, sizeof s->status.path, "%.*s", (int)sizeof s->status.path - 1, c->path);
         s->claim_problem[0] = 0;
         tarn_run_status_inherit(&s->status, c->text);
-        tarn_supervisor_inherit(s);
+        inherit(s);
         if (s->job.pid) tarn_supervisor_tell(s, NULL);
         break;
     }

@@ -1,6 +1,9 @@
 /* status.c - see status.h. */
 #include "launch/supervisor/status.h"
+#include "runtime/base/host.h"
 #include "runtime/base/write.h"
+#include "track/files.h"
+#include "track/json.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -91,36 +94,24 @@ tarn_status_claim tarn_status_file_claim(tarn_status_file *file, const char *pat
     return TARN_STATUS_CLAIMED;
 }
 
-static int64_t number_of(const cJSON *json, const char *name, int64_t otherwise)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, name);
-    return cJSON_IsNumber(item) ? (int64_t)item->valuedouble : otherwise;
-}
-
-static const char *text_of(const cJSON *json, const char *name)
-{
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, name));
-    return text ? text : "";
-}
-
 void tarn_run_status_inherit(tarn_run_status *status, const char *text)
 {
     cJSON *json = text ? cJSON_Parse(text) : NULL;
     if (!json) return;
-    const char *state = text_of(json, "state");
+    const char *state = tarn_json_text(json, "state");
     bool ended = !strcmp(state, "finished") || !strcmp(state, "stopped") || !strcmp(state, "failed");
-    int64_t highest = number_of(json, "highest_step", -1), saved = number_of(json, "saved_step", -1);
+    int64_t highest = tarn_json_integer(json, "highest_step", -1), saved = tarn_json_integer(json, "saved_step", -1);
     if (highest > status->highest) status->highest = highest;
     if (saved > status->saved) status->saved = saved;
     status->inherited = true;
     status->inherited_killed = !ended;
-    snprintf(status->earlier_workspace, sizeof status->earlier_workspace, "%s", text_of(json, "workspace"));
+    snprintf(status->earlier_workspace, sizeof status->earlier_workspace, "%s", tarn_json_text(json, "workspace"));
     if (!ended) {
         /* Killed: this one goes on where that one was. */
         status->inherited_begun = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "begun"));
-        status->inherited_stalled = (int)number_of(json, "stalled", 0);
-        status->inherited_restarts = (int)number_of(json, "restarts", 0);
-        status->launches += (int)number_of(json, "launches", 0);
+        status->inherited_stalled = (int)tarn_json_integer(json, "stalled", 0);
+        status->inherited_restarts = (int)tarn_json_integer(json, "restarts", 0);
+        status->launches += (int)tarn_json_integer(json, "launches", 0);
     }
     /* The earlier events come first. */
     tarn_status_event mine[TARN_STATUS_EVENTS];
@@ -130,10 +121,10 @@ void tarn_run_status_inherit(tarn_run_status *status, const char *text)
     const cJSON *item;
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(json, "events"))
     {
-        tarn_run_status_event(status, text_of(item, "what"), (int)number_of(item, "rank", -1),
-                              number_of(item, "step", -1), text_of(item, "message"));
+        tarn_run_status_event(status, tarn_json_text(item, "what"), (int)tarn_json_integer(item, "rank", -1),
+                              tarn_json_integer(item, "step", -1), tarn_json_text(item, "message"));
         tarn_status_event *event = &status->event[(status->events - 1) % TARN_STATUS_EVENTS];
-        snprintf(event->time, sizeof event->time, "%s", text_of(item, "time"));
+        snprintf(event->time, sizeof event->time, "%s", tarn_json_text(item, "time"));
     }
     for (int i = 0; i < count; i++) status->event[status->events++ % TARN_STATUS_EVENTS] = mine[i];
     cJSON_Delete(json);
@@ -145,7 +136,8 @@ void tarn_run_status_name_holder(const char *path, const char *text, char *probl
     snprintf(problem, size,
              "%s: another tarn run supervises this run: process %d on %s, since %s; stop that one first, or give "
              "this run another checkpoint directory",
-             path, (int)number_of(json, "pid", 0), text_of(json, "host"), text_of(json, "started"));
+             path, (int)tarn_json_integer(json, "pid", 0), tarn_json_text(json, "host"),
+             tarn_json_text(json, "started"));
     cJSON_Delete(json);
 }
 
@@ -154,8 +146,8 @@ void tarn_run_status_name_holder(const char *path, const char *text, char *probl
 static cJSON *to_json(const tarn_run_status *status)
 {
     cJSON *json = cJSON_CreateObject();
-    char host[256] = "", now[32];
-    gethostname(host, sizeof host - 1);
+    char host[256], now[32];
+    tarn_host_name(host, sizeof host);
     now_text(now);
     cJSON_AddNumberToObject(json, "format", FORMAT);
     cJSON_AddStringToObject(json, "state", status->state);
@@ -209,10 +201,7 @@ static void sync_directory_of(const char *path)
 {
     char copy[4096];
     snprintf(copy, sizeof copy, "%s", path);
-    int directory = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory < 0) return;
-    fsync(directory);
-    close(directory);
+    (void)tarn_folder_sync(dirname(copy));
 }
 
 bool tarn_status_file_replace(tarn_status_file *file, const char *text, bool durable, int *error)

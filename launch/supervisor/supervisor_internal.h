@@ -58,8 +58,6 @@ void tarn_supervisor_tell(tarn_supervisor *supervisor, const char *state);
 void tarn_supervisor_write_status(tarn_supervisor *supervisor, bool durable);
 /* Begins to claim the status file: claimed when status.path is set, held or claim_problem say what is in the way. */
 void tarn_supervisor_claim(tarn_supervisor *supervisor, const char *path);
-/* Takes over what a supervisor before left in the status file just claimed. */
-void tarn_supervisor_inherit(tarn_supervisor *supervisor);
 /* Saves the stacks of a hang (path NULL: on stderr), and frees the text. */
 void tarn_supervisor_keep_stacks(tarn_supervisor *supervisor, const char *path, char *text, size_t bytes);
 /* Begins to read the host file anew: reading_hosts until that is done, then hosts_are_read, or it is said why not. */

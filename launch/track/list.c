@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,8 +68,8 @@ static int list_spools(const char *directory, tarn_run_head **heads, int *count)
         tarn_path path;
         char problem[TARN_SINK_PROBLEM];
         const char *name = entries[i]->d_name;
-        if (*heads && strlen(name) == 32 && strspn(name, "0123456789abcdef") == 32 &&
-            !tarn_path_make(path, "%s/%s", directory, name) && !tarn_run_find(&(*heads)[*count], NULL, path, problem))
+        if (*heads && tarn_track_is_run_id(name) && !tarn_path_make(path, "%s/%s", directory, name) &&
+            !tarn_run_find(&(*heads)[*count], NULL, path, problem))
             ++*count;
         free(entries[i]);
     }

@@ -10,11 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool is_run_id(const char *name)
-{
-    return strlen(name) == 32 && strspn(name, "0123456789abcdef") == 32;
-}
-
 /* A folder that holds the events of a run. */
 static bool is_spool(const char *folder)
 {
@@ -57,8 +52,8 @@ static int push_all(const char *directory, const tarn_track_options *options, in
     if (count < 0) return -1;
     for (int i = 0; i < count; i++) {
         tarn_path folder;
-        if (is_run_id(entries[i]->d_name) && !tarn_path_make(folder, "%s/%s", directory, entries[i]->d_name) &&
-            is_spool(folder)) {
+        if (tarn_track_is_run_id(entries[i]->d_name) &&
+            !tarn_path_make(folder, "%s/%s", directory, entries[i]->d_name) && is_spool(folder)) {
             found++;
             *failed += !push_one(folder, options);
         }

@@ -1,6 +1,8 @@
 /* show.c - `tarn track show`: one run. */
 #include "launch/track/track.h"
+#include "runtime/base/text.h"
 #include "runtime/config/document.h"
+#include "track/json.h"
 #include "track/reader.h"
 
 #include <cjson/cJSON.h>
@@ -52,7 +54,7 @@ static void each_folder(const char *root, const char *prefix, void (*visit)(void
     for (int i = 0; i < count; i++) {
         tarn_path path;
         const char *name = entries[i]->d_name;
-        if (name[0] != '.' && !strncmp(name, prefix, strlen(prefix)) && !tarn_path_make(path, "%s/%s", root, name))
+        if (name[0] != '.' && tarn_text_begins(name, prefix) && !tarn_path_make(path, "%s/%s", root, name))
             visit(user, path, name);
         free(entries[i]);
     }
@@ -209,25 +211,19 @@ static void print_metrics(const tarn_run_view *view)
     }
 }
 
-static const char *member(const cJSON *object, const char *name)
-{
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-    return text ? text : "";
-}
-
 static void print_extras(const extras *all)
 {
     const cJSON *item, *version;
     if (cJSON_GetArraySize(all->models)) printf("\nmodels\n");
     cJSON_ArrayForEach(item, all->models)
     {
-        printf("  %s  ", member(item, "model_id"));
-        tarn_track_print(member(item, "name"));
+        printf("  %s  ", tarn_json_text(item, "model_id"));
+        tarn_track_print(tarn_json_text(item, "name"));
         printf(", of step %.0f", cJSON_GetNumberValue(cJSON_GetObjectItem(item, "step")));
         cJSON_ArrayForEach(version, cJSON_GetObjectItem(item, "versions"))
         {
             printf("; version %.0f of ", cJSON_GetNumberValue(cJSON_GetObjectItem(version, "version")));
-            tarn_track_print(member(version, "name"));
+            tarn_track_print(tarn_json_text(version, "name"));
         }
         putchar('\n');
     }
@@ -235,7 +231,7 @@ static void print_extras(const extras *all)
     cJSON_ArrayForEach(item, all->artifacts)
     {
         printf("  %12.0f  ", cJSON_GetNumberValue(cJSON_GetObjectItem(item, "bytes")));
-        tarn_track_print(member(item, "path"));
+        tarn_track_print(tarn_json_text(item, "path"));
         putchar('\n');
     }
 }

@@ -29,7 +29,8 @@ tarn_dtype tarn_call_dtype(const tarn_call *call)
     return TARN_F32;
 }
 
-void tarn_step_describe_inputs(const tarn_tensor *const *in, int inputs, char *out, size_t size)
+/* "in[0] (8, 64) f32, in[1] 'blocks.0.up.weight' (4, 64) f32" */
+static void describe_inputs(const tarn_tensor *const *in, int inputs, char *out, size_t size)
 {
     size_t used = 0;
     out[0] = 0;
@@ -68,7 +69,7 @@ static tarn_tensor *fail(tarn_step *step, const tarn_op *op, tarn_status status,
                          const char *problem)
 {
     char described[1024];
-    tarn_step_describe_inputs((const tarn_tensor *const *)in, inputs, described, sizeof described);
+    describe_inputs((const tarn_tensor *const *)in, inputs, described, sizeof described);
     /* The place in the user's program of the last op or forward call on this thread. */
     const tarn_place *place = tarn_place_here();
     const char *call_file = atomic_load_explicit(&place->file, memory_order_relaxed);

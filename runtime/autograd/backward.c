@@ -11,7 +11,8 @@
 
 #include <string.h>
 
-tarn_view tarn_step_parameter_gradient(tarn_step *step, const tarn_tensor *parameter)
+/* The slot's gradient range as a view. */
+static tarn_view parameter_gradient(tarn_step *step, const tarn_tensor *parameter)
 {
     tarn_view view = parameter->view;
     view.data = step->setup.gradients + parameter->slot->offset;
@@ -53,7 +54,7 @@ static bool deliver(tarn_step *step, tarn_node *node, int i, const tarn_view *gr
 {
     tarn_tensor *in = node->in[i];
     if (in->slot) {
-        tarn_view target = tarn_step_parameter_gradient(step, in);
+        tarn_view target = parameter_gradient(step, in);
         if (step->written[in->slot->index] || step->setup.accumulate)
             tarn_view_accumulate(&target, gradient);
         else
@@ -95,7 +96,7 @@ static bool run_kernel(tarn_step *step, tarn_node *node, tarn_kernel *kernel, in
             if (!twin[i]) return false;
             call->grad_in[i] = twin[i]->view;
         } else if (in->slot) {
-            call->grad_in[i] = tarn_step_parameter_gradient(step, in);
+            call->grad_in[i] = parameter_gradient(step, in);
             call->add[i] = step->written[in->slot->index] || step->setup.accumulate;
             step->written[in->slot->index] = true;
         } else {

@@ -47,11 +47,7 @@ struct tarn_step {
 tarn_tensor *tarn_step_tensor(tarn_step *step);
 /* Gives a contiguous tensor its memory. False (and an error recorded) when memory is out. */
 bool tarn_step_allocate(tarn_step *step, tarn_tensor *tensor);
-/* "in[0] (8, 64) f32, in[1] 'blocks.0.up.weight' (4, 64) f32" */
-void tarn_step_describe_inputs(const tarn_tensor *const *in, int inputs, char *out, size_t size);
 /* Double when any operand is, else float: what kernels are looked up by. */
 tarn_dtype tarn_call_dtype(const tarn_call *call);
-/* The slot's gradient range as a view. */
-tarn_view tarn_step_parameter_gradient(tarn_step *step, const tarn_tensor *parameter);
 
 #endif

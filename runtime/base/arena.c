@@ -34,21 +34,11 @@ void *tarn_arena_get(tarn_arena *arena, size_t bytes)
     return memset(memory, 0, bytes);
 }
 
-void tarn_arena_reset(tarn_arena *arena)
+void tarn_arena_free(tarn_arena *arena)
 {
-    struct tarn_arena_block *largest = arena->blocks; /* the newest is the largest */
-    if (!largest) return;
-    for (struct tarn_arena_block *block = largest->next, *next; block; block = next) {
+    for (struct tarn_arena_block *block = arena->blocks, *next; block; block = next) {
         next = block->next;
         free(block);
     }
-    largest->next = NULL;
-    largest->used = 0;
-}
-
-void tarn_arena_free(tarn_arena *arena)
-{
-    tarn_arena_reset(arena);
-    free(arena->blocks);
     arena->blocks = NULL;
 }

@@ -10,8 +10,6 @@ typedef struct tarn_arena {
 
 /* Zeroed memory, or NULL when the machine has none. */
 void *tarn_arena_get(tarn_arena *arena, size_t bytes);
-/* Forgets everything but keeps the largest block for the next use. */
-void tarn_arena_reset(tarn_arena *arena);
 void tarn_arena_free(tarn_arena *arena);
 
 #endif

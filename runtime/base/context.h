@@ -7,6 +7,8 @@
 #ifndef TARN_RUNTIME_CONTEXT_H
 #define TARN_RUNTIME_CONTEXT_H
 
+#include "runtime/base/clock.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <tarn/sys/op.h>
@@ -59,8 +61,6 @@ tarn_isa tarn_isa_best(void);
 /* For the threads that Tarn starts: signals are for the main thread, the one that asks for a stack apart. *before gets
  * the mask to give back. */
 void tarn_block_signals(sigset_t *before);
-/* Seconds of the monotonic clock. */
-double tarn_seconds(void);
 /* 2 for what the user wrote (argument, shape, config, unreadable input), 75 for TARN_STOPPED, 0 for TARN_OK, else 1. */
 int tarn_status_exit_code(tarn_status status);
 

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static int environment_number(const char *name)
@@ -133,7 +132,7 @@ void tarn_comm_pause(const tarn_comm *comm, unsigned *waited)
         sched_yield();
     } else {
         /* The peer computes for long (an evaluation, a checkpoint): leave it the core. */
-        nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+        tarn_sleep(50e-6);
     }
 }
 

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-int tarn_config_find(const tarn_config_key *schema, int keys, const char *name)
+/* Row of a key, -1 when the schema has none of that name. */
+static int row_of(const tarn_config_key *schema, int keys, const char *name)
 {
     for (int i = 0; i < keys; i++)
         if (!strcmp(schema[i].name, name)) return i;
@@ -27,7 +28,8 @@ static bool is_section(const tarn_config *config, const char *name)
     return false;
 }
 
-bool tarn_config_applies(const tarn_config *config, int row)
+/* Does the condition of row `row` hold? True without a condition. */
+static bool applies(const tarn_config *config, int row)
 {
     const char *when = config->schema[row].when;
     if (!when) return true;
@@ -75,7 +77,7 @@ static tarn_status apply_entry(tarn_config *config, tarn_context *context, const
         return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE, "%s: expected lines of the form \"key: value\"", where);
     tarn_status status = check_not_seen(context, document, index, where);
     if (status) return status;
-    int row = tarn_config_find(config->schema, config->keys, entry->key);
+    int row = row_of(config->schema, config->keys, entry->key);
     if (row >= 0) return tarn_config_value_set(&config->values[row], context, &config->schema[row], entry, where);
     if (!is_section(config, entry->key)) return unknown_key(context, config, where, entry->key);
     /* `model:` with nothing below it is an empty section. */
@@ -111,7 +113,7 @@ static tarn_status apply_override(tarn_config *config, tarn_context *context, co
                          where);
     char *name = strndup(override, (size_t)(equals - override));
     if (!name) return tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "out of memory while reading %s", where);
-    int row = tarn_config_find(config->schema, config->keys, name);
+    int row = row_of(config->schema, config->keys, name);
     tarn_status status;
     if (row >= 0)
         status = tarn_config_value_set_text(&config->values[row], context, &config->schema[row], equals + 1, where);
@@ -133,8 +135,7 @@ static tarn_status fill_defaults(tarn_config *config, tarn_context *context)
         for (int i = 0; i < config->keys; i++) {
             const tarn_config_key *key = &config->schema[i];
             tarn_config_value *value = &config->values[i];
-            if (value->given || !key->fallback || (key->when != NULL) != conditional || !tarn_config_applies(config, i))
-                continue;
+            if (value->given || !key->fallback || (key->when != NULL) != conditional || !applies(config, i)) continue;
             tarn_status status = tarn_config_value_set_text(value, context, key, key->fallback, "default");
             if (status) return status;
             free(value->where);
@@ -149,7 +150,7 @@ static tarn_status check_conditions(const tarn_config *config, tarn_context *con
 {
     for (int i = 0; i < config->keys; i++) {
         const tarn_config_key *key = &config->schema[i];
-        if (!config->values[i].given || tarn_config_applies(config, i)) continue;
+        if (!config->values[i].given || applies(config, i)) continue;
         char condition[128];
         snprintf(condition, sizeof condition, "%.*s", (int)strcspn(key->when, "="), key->when);
         const char *now = tarn_config_string(config, condition);
@@ -164,7 +165,7 @@ static tarn_status check_required(const tarn_config *config, tarn_context *conte
 {
     for (int i = 0; i < config->keys; i++) {
         const tarn_config_key *key = &config->schema[i];
-        if (!key->required || config->values[i].has || !tarn_config_applies(config, i)) continue;
+        if (!key->required || config->values[i].has || !applies(config, i)) continue;
         return tarn_fail(context, TARN_ERROR_CONFIG, TARN_HERE, "%s: the required key %s is missing%s%s%s%s%s (%s)",
                          config->name, key->name, key->when ? ", which " : "", key->when ? key->when : "",
                          key->when ? " needs" : "", key->type == TARN_CONFIG_CHOICE ? ": one of " : "",
@@ -293,7 +294,7 @@ void tarn_config_destroy(tarn_config *config)
 static const tarn_config_value *value_of(const tarn_config *config, const char *key)
 {
     static const tarn_config_value none;
-    int row = tarn_config_find(config->schema, config->keys, key);
+    int row = row_of(config->schema, config->keys, key);
     return row < 0 ? &none : &config->values[row];
 }
 

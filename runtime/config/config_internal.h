@@ -27,11 +27,6 @@ struct tarn_config {
     char *text;
 };
 
-/* Row of a key, -1 when the schema has none of that name. */
-int tarn_config_find(const tarn_config_key *schema, int keys, const char *name);
-/* Does the condition of row `row` hold? True without a condition. */
-bool tarn_config_applies(const tarn_config *config, int row);
-
 /* Replaces the value by what a document says. Errors begin with `where`. */
 tarn_status tarn_config_value_set(tarn_config_value *value, tarn_context *context, const tarn_config_key *key,
                                   const tarn_document_entry *entry, const char *where);

@@ -13,6 +13,7 @@
  */
 #include "runtime/monitor/monitor_internal.h"
 #include "runtime/base/context.h"
+#include "runtime/base/host.h"
 
 #include <errno.h>
 #include <math.h>
@@ -82,18 +83,6 @@ void tarn_monitor_heard(tarn_monitor *monitor, const char *line)
 
 /* ---- the turns of the thread ------------------------------------------------------------------------------------ */
 
-static double step_median(const tarn_monitor *monitor)
-{
-    double sorted[TARN_MONITOR_STEPS];
-    int count = monitor->steps_seen < TARN_MONITOR_STEPS ? monitor->steps_seen : TARN_MONITOR_STEPS;
-    for (int i = 0; i < count; i++) {
-        int k = i;
-        for (; k > 0 && sorted[k - 1] > monitor->step_seconds[i]; k--) sorted[k] = sorted[k - 1];
-        sorted[k] = monitor->step_seconds[i];
-    }
-    return count ? sorted[count / 2] : 0;
-}
-
 static void observe(tarn_monitor *monitor)
 {
     uint64_t progress = tarn_place_total();
@@ -110,8 +99,7 @@ static void observe(tarn_monitor *monitor)
     if (step != monitor->seen_step) {
         int64_t steps = step - monitor->seen_step;
         if (monitor->seen_step >= 0 && steps > 0)
-            monitor->step_seconds[monitor->steps_seen++ % TARN_MONITOR_STEPS] =
-                (monitor->clock - monitor->step_at) / (double)steps;
+            tarn_median_add(&monitor->step_seconds, (monitor->clock - monitor->step_at) / (double)steps);
         monitor->seen_step = step;
         monitor->step_at = monitor->clock;
     }
@@ -190,7 +178,7 @@ static void judge(tarn_monitor *monitor)
     if (watch <= 0 || atomic_load(&monitor->ending) || atomic_load(&monitor->waiting)) return;
     /* Before the waits of the others end, at the whole of it: who hangs names itself first. */
     double seconds = tarn_monitor_hang_seconds(monitor->context), limit = 0.8 * seconds,
-           slow = 10 * step_median(monitor);
+           slow = 10 * tarn_median_value(&monitor->step_seconds);
     if (limit < slow) limit = slow; /* ops of a run with long steps may be long, too */
     double idle = monitor->clock - monitor->progress_at;
     if (idle <= limit) return;
@@ -303,12 +291,7 @@ void tarn_monitor_claim(tarn_context *context, const char *directory)
     tarn_monitor_enter(context, "waiting for the supervisor to claim the checkpoint directory");
     pthread_mutex_lock(&monitor->lock);
     while (!monitor->claimed && !tarn_stop_requested() && tarn_seconds() < until) {
-        struct timespec turn;
-        clock_gettime(CLOCK_REALTIME, &turn);
-        turn.tv_nsec += (long)(TURN_SECONDS * 1e9);
-        turn.tv_sec += turn.tv_nsec / 1000000000;
-        turn.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&monitor->changed, &monitor->lock, &turn);
+        tarn_condition_wait(&monitor->changed, &monitor->lock, tarn_seconds() + TURN_SECONDS);
         tarn_monitor_progress(context);
     }
     pthread_mutex_unlock(&monitor->lock);
@@ -383,10 +366,9 @@ tarn_status tarn_monitor_start(tarn_context *context)
     monitor->peers_worked = -INFINITY;
     monitor->ending_since = -1;
     monitor->channel.socket = -1;
-    if (gethostname(monitor->host, sizeof monitor->host - 1) || !*monitor->host)
-        snprintf(monitor->host, sizeof monitor->host, "unknown");
+    tarn_host_name(monitor->host, sizeof monitor->host);
     pthread_mutex_init(&monitor->lock, NULL);
-    pthread_cond_init(&monitor->changed, NULL);
+    tarn_condition_init(&monitor->changed);
     monitor->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     tarn_status status = supervised ? tarn_channel_open(&monitor->channel, context, supervisor) : TARN_OK;
     if (!status) {
@@ -414,20 +396,20 @@ void tarn_monitor_end(tarn_context *context, int exit_code)
     tarn_monitor *monitor = context->monitor;
     if (!monitor) return;
     if (exit_code >= 0) tarn_monitor_tell(context, "bye %d", exit_code);
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 2 * (time_t)END_SECONDS;
+    double until = tarn_seconds() + 2 * END_SECONDS;
+    struct timespec joined_until; /* pthread_timedjoin_np goes by the wall clock */
+    clock_gettime(CLOCK_REALTIME, &joined_until);
+    joined_until.tv_sec += 2 * (time_t)END_SECONDS;
     uint64_t one = 1;
     pthread_mutex_lock(&monitor->lock);
     atomic_store(&monitor->ending, true);
     bool woken = write(monitor->wake, &one, sizeof one) == sizeof one;
-    while (woken && !monitor->drained && !pthread_cond_timedwait(&monitor->changed, &monitor->lock, &until)) {
-    }
+    while (woken && !monitor->drained && tarn_condition_wait(&monitor->changed, &monitor->lock, until)) continue;
     monitor->quit = true;
     pthread_mutex_unlock(&monitor->lock);
     woken = write(monitor->wake, &one, sizeof one) == sizeof one;
     /* Late only when it looks up a name or symbols: then it and its memory stay. */
-    bool joined = woken && !pthread_timedjoin_np(monitor->thread, NULL, &until);
+    bool joined = woken && !pthread_timedjoin_np(monitor->thread, NULL, &joined_until);
     context->monitor = NULL;
     if (joined) destroy(monitor);
 }

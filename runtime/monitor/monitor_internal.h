@@ -9,12 +9,13 @@
 #ifndef TARN_RUNTIME_MONITOR_INTERNAL_H
 #define TARN_RUNTIME_MONITOR_INTERNAL_H
 
+#include "runtime/base/median.h"
 #include "runtime/monitor/monitor.h"
 
 #include <pthread.h>
 #include <sys/types.h>
 
-enum { TARN_MONITOR_TEXT = 128, TARN_MONITOR_LINE = 1024, TARN_MONITOR_ADDRESSES = 16, TARN_MONITOR_STEPS = 15 };
+enum { TARN_MONITOR_TEXT = 128, TARN_MONITOR_LINE = 1024, TARN_MONITOR_ADDRESSES = 16 };
 
 /* A text that one thread writes and others read without a lock. */
 typedef struct monitor_text {
@@ -77,8 +78,7 @@ typedef struct tarn_monitor {
     double blocking_since;
     int64_t seen_step;
     double step_at;
-    double step_seconds[TARN_MONITOR_STEPS];
-    int steps_seen;
+    tarn_median step_seconds;
     double ending_since;
 } tarn_monitor;
 

@@ -20,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { MOST_THREADS = 256, MOST_FRAMES = 64, ANSWER_MILLISECONDS = 1000 };
@@ -112,7 +111,7 @@ static void wait_for_answers(stack_record *const *records, int count)
         bool all = true;
         for (int i = 0; i < count && all; i++) all = atomic_load_explicit(&records[i]->answered, memory_order_acquire);
         if (all) return;
-        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+        tarn_sleep(0.005);
     }
 }
 

@@ -2,7 +2,6 @@
 #include "track/boards/records.h"
 
 #include <pthread.h>
-#include <string.h>
 
 enum { HEAD = 12, FRAME = 16 };
 

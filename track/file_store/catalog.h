@@ -25,8 +25,6 @@ int tarn_new_folder_begin(tarn_path folder, const char *run);
 /* Gives it its name, with the parents of that. 1: there is something of that name already, and the new folder is
  * gone. */
 int tarn_new_folder_end(const tarn_path folder, const char *path);
-/* Removes a folder with all that is in it; quietly. */
-void tarn_folder_remove(const char *folder);
 
 /* A dataset as an input of the run (TARN_TRACK_INPUT). */
 int tarn_file_store_input(const char *run, const tarn_track_event *event, char problem[TARN_SINK_PROBLEM]);
@@ -49,9 +47,8 @@ int tarn_registry_alias(const char *root, const char *name, const char *alias, i
                         char problem[TARN_SINK_PROBLEM]);
 /* The version of `name` that is this model and (alias not NULL) is what the alias means; 0: none. */
 int64_t tarn_registry_version(const char *root, const char *name, const char *model_id, const char *alias);
-/* What is wrong with the name of a registered model, of a logged model, or an alias by MLflow's rules, or NULL. */
+/* What is wrong with the name of a registered model, or an alias, by MLflow's rules, or NULL. */
 const char *tarn_registry_name_problem(const char *name);
-const char *tarn_model_name_problem(const char *name);
 const char *tarn_registry_alias_problem(const char *alias);
 
 #endif

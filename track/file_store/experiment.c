@@ -5,6 +5,7 @@
  */
 #include "track/file_store/file_store.h"
 #include "track/environment.h"
+#include "runtime/base/clock.h"
 #include "runtime/config/document.h"
 
 #include <dirent.h>
@@ -13,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { OTHER, SAME, DELETED, UNREADABLE };
@@ -89,7 +89,7 @@ static int wait_for_meta(const char *root, const char *id, const char *name)
     int answer = UNREADABLE;
     for (int i = 0; i < 100 && answer == UNREADABLE; i++) {
         answer = read_meta(root, id, name);
-        if (answer == UNREADABLE) nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+        if (answer == UNREADABLE) tarn_sleep(0.02);
     }
     return answer;
 }

@@ -9,6 +9,7 @@
 #include "track/address.h"
 #include "track/file_store/catalog.h"
 #include "track/environment.h"
+#include "track/json.h"
 #include "runtime/config/number.h"
 
 #include <cjson/cJSON.h>
@@ -121,7 +122,7 @@ static int end_run(tarn_file_store *store, const tarn_track_event *event)
 static int begin_run(tarn_file_store *store, const tarn_track_event *event)
 {
     cJSON *json = cJSON_Parse(event->text);
-    const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "name"));
+    const char *name = tarn_json_string(json, "name");
     int result = tarn_run_meta_change(store, TARN_RUN_RUNNING, event->time_ms, -1, name);
     int error = errno;
     if (!result) store->made = false;

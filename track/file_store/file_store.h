@@ -49,6 +49,9 @@ int tarn_run_meta_create(const tarn_file_store *store, const char *experiment, c
  * store->made: whatever it is), and the name unless it is NULL; the rest stays. */
 int tarn_run_meta_change(const tarn_file_store *store, int status, int64_t start_ms, int64_t end_ms, const char *name);
 
+/* Splits a line of a metric, "<ms> <value> <step>", or one of the forms of 2 and 5 fields that MLflow reads too; value
+ * lies in the line, which is changed. False: the line is torn, or none. */
+bool tarn_metric_line_split(char *line, int64_t *time_ms, const char **value, int64_t *step);
 /* Enters what the run holds in store->held; torn lines (from a machine that died) are taken out, and counted. */
 int tarn_file_store_load(tarn_file_store *store, int64_t *repaired);
 /* The state of metric `id`; NULL when memory ran out. */

@@ -2,23 +2,9 @@
 #include "track/file_store/catalog.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
-{
-    (void)info, (void)kind, (void)place;
-    remove(path);
-    return 0;
-}
-
-void tarn_folder_remove(const char *folder)
-{
-    nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
 
 int tarn_new_folder_begin(tarn_path folder, const char *run)
 {

@@ -22,19 +22,25 @@ typedef struct loading {
 
 static const char *const folders[] = {"metrics", "params", "tags"};
 
-/* "<ms> <value> <step>", and the forms of 2 and 5 fields that MLflow reads too. Zero-ends the fields. */
-static bool read_line(char *line, bool *finite, double *value, int64_t *step)
+bool tarn_metric_line_split(char *line, int64_t *time_ms, const char **value, int64_t *step)
 {
     char *fields[6], *rest = NULL;
     int count = 0;
-    for (char *field = strtok_r(line, " ", &rest); field && count < 6; field = strtok_r(NULL, " ", &rest))
+    for (char *field = strtok_r(line, " \n", &rest); field && count < 6; field = strtok_r(NULL, " \n", &rest))
         fields[count++] = field;
-    int64_t time;
     *step = 0;
     if (count != 2 && count != 3 && count != 5) return false;
-    if (!tarn_integer_parse(fields[0], &time) || (count == 3 && !tarn_integer_parse(fields[2], step))) return false;
-    *finite = tarn_number_parse(fields[1], value);
-    return *finite || !strcasecmp(fields[1], "nan") || !strcasecmp(fields[1], "inf") || !strcasecmp(fields[1], "-inf");
+    *value = fields[1];
+    return tarn_integer_parse(fields[0], time_ms) && (count != 3 || tarn_integer_parse(fields[2], step));
+}
+
+static bool read_line(char *line, bool *finite, double *value, int64_t *step)
+{
+    int64_t time;
+    const char *text;
+    if (!tarn_metric_line_split(line, &time, &text, step)) return false;
+    *finite = tarn_number_parse(text, value);
+    return *finite || !strcasecmp(text, "nan") || !strcasecmp(text, "inf") || !strcasecmp(text, "-inf");
 }
 
 /* Enters the lines of a metric; good lines are moved together in `text`, *kept is their length. */

@@ -1,6 +1,8 @@
 /* models.c - logged models in a file store; see catalog.h. */
 #include "track/file_store/catalog.h"
 #include "runtime/config/document.h"
+#include "track/address.h"
+#include "track/json.h"
 #include "track/record.h"
 
 #include <cjson/cJSON.h>
@@ -14,7 +16,8 @@
 
 enum { READY = 2 }; /* mlflow.entities.LoggedModelStatus */
 
-const char *tarn_model_name_problem(const char *name)
+/* What is wrong with the name of a logged model by MLflow's rules, or NULL. */
+static const char *name_problem(const char *name)
 {
     if (!name || !*name) return "it is empty";
     if (strpbrk(name, "/:.%\"'")) return "it must not have any of / : . % \" '";
@@ -130,20 +133,15 @@ static int put_output(const char *run, const model *model)
     return -1;
 }
 
-static const char *member(const cJSON *object, const char *name)
-{
-    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-}
-
 static bool is_model_id(const char *id)
 {
-    return id && strlen(id) == 34 && !strncmp(id, "m-", 2) && strspn(id + 2, "0123456789abcdef") == 32;
+    return id && !strncmp(id, "m-", 2) && tarn_track_is_run_id(id + 2); /* the same digits behind it */
 }
 
 static int register_model(const char *root, const char *run, const model *model, const cJSON *about,
                           char problem[TARN_SINK_PROBLEM])
 {
-    const char *name = member(about, "register"), *alias = member(about, "alias");
+    const char *name = tarn_json_string(about, "register"), *alias = tarn_json_string(about, "alias");
     int64_t version;
     if (!name || !*name) return 0;
     tarn_registry_entry entry = {.name = name,
@@ -165,15 +163,14 @@ int tarn_file_store_model(const char *run, const tarn_track_event *event, char p
         tarn_path_make(run_name, "%s", run))
         return -1;
     cJSON *about = event->text ? cJSON_Parse(event->text) : NULL;
-    const cJSON *step = cJSON_GetObjectItemCaseSensitive(about, "step");
-    model model = {.id = member(about, "model_id"),
+    model model = {.id = tarn_json_string(about, "model_id"),
                    .name = event->key,
-                   .type = member(about, "model_type"),
+                   .type = tarn_json_string(about, "model_type"),
                    .experiment = basename(experiment_name),
                    .run_id = basename(run_name),
                    .time_ms = event->time_ms,
-                   .step = cJSON_IsNumber(step) ? (int64_t)step->valuedouble : event->step};
-    const char *wrong = tarn_model_name_problem(model.name);
+                   .step = tarn_json_integer(about, "step", event->step)};
+    const char *wrong = name_problem(model.name);
     int result = -1;
     errno = EILSEQ;
     if (!is_model_id(model.id) || wrong)

@@ -4,6 +4,7 @@
  * it.
  */
 #include "track/file_store/file_store.h"
+#include "runtime/base/text.h"
 #include "track/environment.h"
 #include "runtime/config/document.h"
 
@@ -50,16 +51,11 @@ int tarn_run_meta_create(const tarn_file_store *store, const char *experiment, c
     return result;
 }
 
-static bool begins(const char *line, const char *word)
-{
-    return !strncmp(line, word, strlen(word));
-}
-
 /* Whether a line says that the run started later than `ms`, or (made) at another time. */
 static bool starts_otherwise(const char *line, int64_t ms, bool made)
 {
     static const char key[] = "start_time:";
-    if (!begins(line, key) || ms < 0) return false;
+    if (!tarn_text_begins(line, key) || ms < 0) return false;
     long long start = strtoll(line + sizeof key - 1, NULL, 10);
     return made ? start != ms : start > ms;
 }
@@ -82,7 +78,8 @@ int tarn_run_meta_change(const tarn_file_store *store, int status, int64_t start
                 fprintf(out, "start_time: %lld\n", (long long)start_ms);
                 skipping = true;
             } else if (!more)
-                skipping = begins(line, "status:") || begins(line, "end_time:") || (name && begins(line, "run_name:"));
+                skipping = tarn_text_begins(line, "status:") || tarn_text_begins(line, "end_time:") ||
+                           (name && tarn_text_begins(line, "run_name:"));
             if (!skipping && length) fprintf(out, "%.*s\n", (int)length, line);
             line += length + (line[length] == '\n');
         }

@@ -1,10 +1,10 @@
 /* client.c - see client.h. */
 #include "track/mlflow/client.h"
+#include "track/json.h"
 #include "runtime/config/document.h"
 #include "runtime/config/number.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,12 +113,6 @@ bool tarn_mlflow_add_integer(cJSON *object, const char *name, int64_t value)
     return add(object, name, cJSON_CreateRaw(text));
 }
 
-const char *tarn_mlflow_text(const cJSON *object, const char *name)
-{
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-    return text ? text : "";
-}
-
 bool tarn_mlflow_add_pair(cJSON *array, const char *key, const char *value)
 {
     cJSON *pair = cJSON_CreateObject();
@@ -223,10 +217,10 @@ static tarn_mlflow_outcome judge(tarn_mlflow_client *client, const tarn_http_ans
     } known[] = {{"RESOURCE_DOES_NOT_EXIST", TARN_MLFLOW_MISSING}, {"NOT_FOUND", TARN_MLFLOW_MISSING},
                  {"RESOURCE_ALREADY_EXISTS", TARN_MLFLOW_EXISTS},  {"ALREADY_EXISTS", TARN_MLFLOW_EXISTS},
                  {"ENDPOINT_NOT_FOUND", TARN_MLFLOW_ABSENT},       {"NOT_IMPLEMENTED", TARN_MLFLOW_ABSENT}};
-    const char *said = *tarn_mlflow_text(json, "message") ? tarn_mlflow_text(json, "message") : answer->body;
+    const char *said = *tarn_json_text(json, "message") ? tarn_json_text(json, "message") : answer->body;
     int code = answer->code;
     char what[64];
-    snprintf(client->error_code, sizeof client->error_code, "%s", tarn_mlflow_text(json, "error_code"));
+    snprintf(client->error_code, sizeof client->error_code, "%s", tarn_json_text(json, "error_code"));
     if (code == 401 || code == 403) return not_let_in(client, said);
     snprintf(what, sizeof what, "answers %d", code);
     if (code >= 300 && code < 400) {
@@ -302,7 +296,8 @@ static tarn_mlflow_outcome perform(tarn_mlflow_client *client, const tarn_http_r
     return outcome;
 }
 
-tarn_mlflow_outcome tarn_mlflow_send(tarn_mlflow_client *client, const char *method, const char *path, const char *text,
+/* A request as tarn_mlflow_ask makes it, its body text already. */
+static tarn_mlflow_outcome send_text(tarn_mlflow_client *client, const char *method, const char *path, const char *text,
                                      cJSON **answer)
 {
     char *url = NULL;
@@ -326,7 +321,7 @@ tarn_mlflow_outcome tarn_mlflow_ask(tarn_mlflow_client *client, const char *meth
     /* As much as a full batch takes: growing would copy it again and again. */
     char *text = body ? cJSON_PrintBuffered(body, USUAL_BODY, 0) : NULL;
     if (body && !text) return tarn_mlflow_no_memory(client);
-    tarn_mlflow_outcome outcome = tarn_mlflow_send(client, method, path, text, answer);
+    tarn_mlflow_outcome outcome = send_text(client, method, path, text, answer);
     cJSON_free(text);
     return outcome;
 }

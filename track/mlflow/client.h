@@ -55,9 +55,6 @@ void tarn_mlflow_cancel(tarn_mlflow_client *client);
  * be NULL): the JSON object that came with TARN_MLFLOW_OK, to be deleted; NULL otherwise. */
 tarn_mlflow_outcome tarn_mlflow_ask(tarn_mlflow_client *client, const char *method, const char *path, const cJSON *body,
                                     cJSON **answer);
-/* The same with a body that is text already. */
-tarn_mlflow_outcome tarn_mlflow_send(tarn_mlflow_client *client, const char *method, const char *path, const char *text,
-                                     cJSON **answer);
 /* PUT of a file, or of `bytes` of memory (file NULL), to a URL; own: the host of our address. */
 tarn_mlflow_outcome tarn_mlflow_put(tarn_mlflow_client *client, const char *url, bool own, const char *file,
                                     const void *data, size_t bytes);
@@ -70,8 +67,6 @@ bool tarn_mlflow_add_text(cJSON *object, const char *name, const char *text);
 /* A number with all its digits, as cJSON's own printing does not keep the last one. */
 bool tarn_mlflow_add_number(cJSON *object, const char *name, double value);
 bool tarn_mlflow_add_integer(cJSON *object, const char *name, int64_t value);
-/* The string at `name`; "" when there is none. Borrowed from the object. */
-const char *tarn_mlflow_text(const cJSON *object, const char *name);
 /* Appends one to an array: {"key": key, "value": value}. False: no memory. */
 bool tarn_mlflow_add_pair(cJSON *array, const char *key, const char *value);
 /* Writes the client's problem; for callers without one: no memory. Returns TARN_MLFLOW_WAIT. */

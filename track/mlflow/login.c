@@ -6,6 +6,7 @@
 #include "track/mlflow/client.h"
 #include "runtime/config/document.h"
 #include "runtime/config/number.h"
+#include "track/environment.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -18,15 +19,9 @@
 
 #define NO_MEMORY "out of memory while opening the MLflow client"
 
-static const char *variable(const char *name)
-{
-    const char *value = getenv(name);
-    return value && *value ? value : NULL;
-}
-
 static bool is_true(const char *name)
 {
-    const char *value = variable(name);
+    const char *value = tarn_environment_variable(name);
     return value && (!strcasecmp(value, "true") || !strcmp(value, "1"));
 }
 
@@ -131,7 +126,7 @@ static void read_file(char **user, char **password)
 {
     char path[4200], buffer[4096];
     struct passwd entry, *found = NULL;
-    const char *home = variable("HOME");
+    const char *home = tarn_environment_variable("HOME");
     if (!home && !getpwuid_r(getuid(), &entry, buffer, sizeof buffer, &found) && found) home = found->pw_dir;
     if (!home || snprintf(path, sizeof path, "%s/.mlflow/credentials", home) >= (int)sizeof path) return;
     char *text = tarn_document_read_file(path, NULL);
@@ -161,8 +156,9 @@ static bool read_login(tarn_mlflow_client *client, char problem[TARN_SINK_PROBLE
 {
     char *file_user = NULL, *file_password = NULL;
     read_file(&file_user, &file_password);
-    const char *user = variable("MLFLOW_TRACKING_USERNAME"), *password = variable("MLFLOW_TRACKING_PASSWORD");
-    const char *token = variable("MLFLOW_TRACKING_TOKEN");
+    const char *user = tarn_environment_variable("MLFLOW_TRACKING_USERNAME"),
+               *password = tarn_environment_variable("MLFLOW_TRACKING_PASSWORD");
+    const char *token = tarn_environment_variable("MLFLOW_TRACKING_TOKEN");
     if (!user && file_user && *file_user) user = file_user;
     if (!password && file_password && *file_password) password = file_password;
     bool fine = true;
@@ -186,11 +182,11 @@ static bool read_login(tarn_mlflow_client *client, char problem[TARN_SINK_PROBLE
 static bool read_trust(tarn_mlflow_client *client, char problem[TARN_SINK_PROBLEM])
 {
     static const char *const bundles[] = {"MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"};
-    const char *name = NULL, *path = NULL, *own = variable("MLFLOW_TRACKING_CLIENT_CERT_PATH");
+    const char *name = NULL, *path = NULL, *own = tarn_environment_variable("MLFLOW_TRACKING_CLIENT_CERT_PATH");
     client->insecure = is_true("MLFLOW_TRACKING_INSECURE_TLS");
     /* The last two are what the HTTP library of Python goes by where mlflow itself has no wish. */
     for (size_t i = 0; !path && i < (client->insecure ? 1 : sizeof bundles / sizeof *bundles); i++)
-        path = variable(name = bundles[i]);
+        path = tarn_environment_variable(name = bundles[i]);
     if (client->insecure && path) {
         snprintf(problem, TARN_SINK_PROBLEM,
                  "MLFLOW_TRACKING_INSECURE_TLS and MLFLOW_TRACKING_SERVER_CERT_PATH are both set, and only one of them "
@@ -215,16 +211,17 @@ bool tarn_mlflow_read_environment(tarn_mlflow_client *client, char notice[TARN_S
                                   char problem[TARN_SINK_PROBLEM])
 {
     if (!read_login(client, problem) || !read_trust(client, problem)) return false;
-    const char *workspace = variable("MLFLOW_WORKSPACE"), *seconds = variable("MLFLOW_HTTP_REQUEST_TIMEOUT");
+    const char *workspace = tarn_environment_variable("MLFLOW_WORKSPACE"),
+               *seconds = tarn_environment_variable("MLFLOW_HTTP_REQUEST_TIMEOUT");
     if (workspace && !has_control(workspace) && asprintf(&client->workspace, "X-MLFLOW-WORKSPACE: %s", workspace) < 0) {
         client->workspace = NULL;
         return snprintf(problem, TARN_SINK_PROBLEM, NO_MEMORY), false;
     }
     double number;
     if (seconds && tarn_number_parse(seconds, &number) && number > 0) client->seconds = number;
-    const char *other = is_true("MLFLOW_TRACKING_AWS_SIGV4") ? "MLFLOW_TRACKING_AWS_SIGV4"
-                        : variable("MLFLOW_TRACKING_AUTH")   ? "MLFLOW_TRACKING_AUTH"
-                                                             : NULL;
+    const char *other = is_true("MLFLOW_TRACKING_AWS_SIGV4")                ? "MLFLOW_TRACKING_AWS_SIGV4"
+                        : tarn_environment_variable("MLFLOW_TRACKING_AUTH") ? "MLFLOW_TRACKING_AUTH"
+                                                                            : NULL;
     if (other)
         snprintf(notice, TARN_SINK_PROBLEM,
                  "%s is set, a way to sign requests that needs a plugin of mlflow and is not known here: requests go "

@@ -10,6 +10,7 @@
  * A server of MLflow 2 knows no logged models: there the files become artifacts of the run.
  */
 #include "track/mlflow/mlflow_sink.h"
+#include "track/json.h"
 #include "track/mlflow/registry.h"
 #include "runtime/config/document.h"
 
@@ -43,8 +44,8 @@ static bool read_notes(model *model)
     }
     model->notes = notes;
     cJSON *one;
-    cJSON_ArrayForEach(one, notes) if (!strcmp(tarn_mlflow_text(one, "model"), model->identity) &&
-                                       !strcmp(tarn_mlflow_text(one, "run_id"), model->sink->server_run)) model->note =
+    cJSON_ArrayForEach(one, notes) if (!strcmp(tarn_json_text(one, "model"), model->identity) &&
+                                       !strcmp(tarn_json_text(one, "run_id"), model->sink->server_run)) model->note =
         one;
     if (model->note) return true;
     cJSON *note = cJSON_CreateObject();
@@ -76,8 +77,8 @@ static bool note_down(model *model, const char *name, const char *value)
 static bool take(model *model, const cJSON *answer)
 {
     const cJSON *info = cJSON_GetObjectItemCaseSensitive(answer, "info");
-    return note_down(model, "model_id", tarn_mlflow_text(info, "model_id")) &&
-           note_down(model, "location", tarn_mlflow_text(info, "artifact_uri"));
+    return note_down(model, "model_id", tarn_json_text(info, "model_id")) &&
+           note_down(model, "location", tarn_json_text(info, "artifact_uri"));
 }
 
 static tarn_mlflow_outcome search(model *model)
@@ -113,7 +114,7 @@ static tarn_mlflow_outcome create(model *model)
     tarn_mlflow_client *client = model->sink->client;
     char name[256];
     plain_name(name, sizeof name, model->event->key);
-    const char *type = tarn_mlflow_text(model->said, "model_type");
+    const char *type = tarn_json_text(model->said, "model_type");
     cJSON *body = cJSON_CreateObject(), *answer = NULL;
     cJSON *tags = body ? cJSON_AddArrayToObject(body, "tags") : NULL;
     cJSON *params = tags ? cJSON_AddArrayToObject(body, "params") : NULL;
@@ -144,9 +145,9 @@ static tarn_mlflow_outcome create(model *model)
 /* Finds or makes it; afterwards id and location are known. */
 static tarn_mlflow_outcome place(model *model)
 {
-    if (!*tarn_mlflow_text(model->note, "location")) {
+    if (!*tarn_json_text(model->note, "location")) {
         tarn_mlflow_outcome outcome = search(model);
-        if (!outcome && !*tarn_mlflow_text(model->note, "location")) outcome = create(model);
+        if (!outcome && !*tarn_json_text(model->note, "location")) outcome = create(model);
         if (outcome == TARN_MLFLOW_ABSENT) { /* MLflow 2 */
             char name[256], *location = NULL;
             plain_name(name, sizeof name, model->event->key);
@@ -158,8 +159,8 @@ static tarn_mlflow_outcome place(model *model)
         }
         if (outcome) return outcome;
     }
-    model->id = tarn_mlflow_text(model->note, "model_id");
-    model->location = tarn_mlflow_text(model->note, "location");
+    model->id = tarn_json_text(model->note, "model_id");
+    model->location = tarn_json_text(model->note, "location");
     if (*model->location) return TARN_MLFLOW_OK;
     snprintf(model->sink->client->problem, TARN_SINK_PROBLEM, "the MLflow server %.200s names no place for the model",
              model->sink->client->base);
@@ -226,7 +227,7 @@ static bool is_linked(const model *model)
     const cJSON *outputs = cJSON_GetObjectItemCaseSensitive(run, "outputs");
     bool linked = false;
     cJSON_ArrayForEach(one, cJSON_GetObjectItemCaseSensitive(outputs, "model_outputs")) linked =
-        linked || !strcmp(tarn_mlflow_text(one, "model_id"), model->id);
+        linked || !strcmp(tarn_json_text(one, "model_id"), model->id);
     cJSON_Delete(answer);
     return !outcome && linked;
 }
@@ -236,13 +237,12 @@ static tarn_mlflow_outcome link_to_run(model *model)
 {
     if (!*model->id) return TARN_MLFLOW_OK;
     tarn_mlflow_client *client = model->sink->client;
-    const cJSON *step = cJSON_GetObjectItemCaseSensitive(model->said, "step");
     cJSON *body = cJSON_CreateObject(), *models = body ? cJSON_AddArrayToObject(body, "models") : NULL;
     cJSON *one = models ? cJSON_CreateObject() : NULL;
     bool fine = one && cJSON_AddItemToArray(models, one);
     fine = fine && tarn_mlflow_add_text(body, "run_id", model->sink->server_run) &&
            tarn_mlflow_add_text(one, "model_id", model->id) &&
-           tarn_mlflow_add_integer(one, "step", cJSON_IsNumber(step) ? (int64_t)step->valuedouble : model->event->step);
+           tarn_mlflow_add_integer(one, "step", tarn_json_integer(model->said, "step", model->event->step));
     tarn_mlflow_outcome outcome =
         fine ? tarn_mlflow_ask(client, "POST", "runs/outputs", body, NULL) : tarn_mlflow_no_memory(client);
     cJSON_Delete(body);
@@ -257,14 +257,14 @@ static tarn_mlflow_outcome link_to_run(model *model)
 static tarn_mlflow_outcome publish(model *model)
 {
     tarn_mlflow_client *client = model->sink->client;
-    const char *name = tarn_mlflow_text(model->said, "register"), *alias = tarn_mlflow_text(model->said, "alias");
+    const char *name = tarn_json_text(model->said, "register"), *alias = tarn_json_text(model->said, "alias");
     if (!*name) return TARN_MLFLOW_OK;
     char source[PATH_MAX], version[TARN_MLFLOW_VERSION];
     snprintf(source, sizeof source, *model->id ? "models:/%s" : "%s", *model->id ? model->id : model->location);
     char of_name[300], of_alias[600];
     snprintf(of_name, sizeof of_name, "version %.260s", name);
     snprintf(of_alias, sizeof of_alias, "alias %.260s@%.260s", name, alias);
-    snprintf(version, sizeof version, "%s", tarn_mlflow_text(model->note, of_name));
+    snprintf(version, sizeof version, "%s", tarn_json_text(model->note, of_name));
     tarn_mlflow_outcome outcome = TARN_MLFLOW_OK;
     if (!*version) {
         outcome = tarn_mlflow_register(client, name, source, model->sink->server_run, model->id, version);
@@ -288,9 +288,9 @@ bool tarn_mlflow_noted_version(const char *state, const char *model_id, const ch
     version[0] = '\0';
     cJSON_ArrayForEach(one, notes)
     {
-        const char *noted = tarn_mlflow_text(one, of_name);
-        bool fits = !strcmp(tarn_mlflow_text(one, "model"), model_id) &&
-                    (!alias || !strcmp(tarn_mlflow_text(one, of_alias), noted));
+        const char *noted = tarn_json_text(one, of_name);
+        bool fits = !strcmp(tarn_json_text(one, "model"), model_id) &&
+                    (!alias || !strcmp(tarn_json_text(one, of_alias), noted));
         if (fits && *noted) snprintf(version, TARN_MLFLOW_VERSION, "%s", noted);
     }
     cJSON_Delete(notes);
@@ -301,7 +301,7 @@ bool tarn_mlflow_noted_version(const char *state, const char *model_id, const ch
 tarn_mlflow_outcome tarn_mlflow_model(tarn_mlflow_sink *sink, const tarn_track_event *event)
 {
     model model = {.sink = sink, .event = event, .said = event->text ? cJSON_Parse(event->text) : NULL};
-    const char *id = tarn_mlflow_text(model.said, "model_id");
+    const char *id = tarn_json_text(model.said, "model_id");
     if (*id)
         snprintf(model.identity, sizeof model.identity, "%.250s", id);
     else
@@ -310,8 +310,8 @@ tarn_mlflow_outcome tarn_mlflow_model(tarn_mlflow_sink *sink, const tarn_track_e
     tarn_mlflow_outcome outcome = TARN_MLFLOW_OK;
     if (!read_notes(&model))
         outcome = tarn_mlflow_no_memory(sink->client);
-    else if (!*tarn_mlflow_text(model.note, model.done)) {
-        bool there = *tarn_mlflow_text(model.note, "ready");
+    else if (!*tarn_json_text(model.note, model.done)) {
+        bool there = *tarn_json_text(model.note, "ready");
         outcome = place(&model);
         if (!outcome && !there) {
             outcome = tarn_mlflow_upload(sink->client, model.location, "", event->file, replace_mlmodel, &model);

@@ -1,5 +1,6 @@
 /* registry.c - see registry.h. */
 #include "track/mlflow/registry.h"
+#include "track/json.h"
 #include "track/mlflow/mlflow_sink.h"
 
 #include <stdio.h>
@@ -54,8 +55,8 @@ static tarn_mlflow_outcome find_version(tarn_mlflow_client *client, const char *
     const cJSON *one;
     cJSON_ArrayForEach(one, cJSON_GetObjectItemCaseSensitive(answer, "model_versions"))
     {
-        if (!strcmp(tarn_mlflow_text(one, "source"), source) && !strcmp(tarn_mlflow_text(one, "name"), name))
-            snprintf(version, TARN_MLFLOW_VERSION, "%s", tarn_mlflow_text(one, "version"));
+        if (!strcmp(tarn_json_text(one, "source"), source) && !strcmp(tarn_json_text(one, "name"), name))
+            snprintf(version, TARN_MLFLOW_VERSION, "%s", tarn_json_text(one, "version"));
     }
     cJSON_Delete(answer);
     free(filter);
@@ -76,7 +77,7 @@ tarn_mlflow_outcome tarn_mlflow_register(tarn_mlflow_client *client, const char 
           *answer;
     outcome = ask(client, "POST", "model-versions/create", body, &answer);
     const cJSON *made = cJSON_GetObjectItemCaseSensitive(answer, "model_version");
-    snprintf(version, TARN_MLFLOW_VERSION, "%s", tarn_mlflow_text(made, "version"));
+    snprintf(version, TARN_MLFLOW_VERSION, "%s", tarn_json_text(made, "version"));
     cJSON_Delete(answer);
     if (!outcome && !*version) {
         snprintf(client->problem, sizeof client->problem,
@@ -106,7 +107,7 @@ static tarn_mlflow_outcome look_up_alias(tarn_mlflow_client *client, const char 
     tarn_mlflow_outcome outcome =
         path ? tarn_mlflow_ask(client, "GET", path, NULL, &answer) : tarn_mlflow_no_memory(client);
     snprintf(version, TARN_MLFLOW_VERSION, "%s",
-             tarn_mlflow_text(cJSON_GetObjectItemCaseSensitive(answer, "model_version"), "version"));
+             tarn_json_text(cJSON_GetObjectItemCaseSensitive(answer, "model_version"), "version"));
     cJSON_Delete(answer);
     free(escaped[0]);
     free(escaped[1]);

@@ -6,6 +6,8 @@
  *  2. The id noted in the state folder counts only for the server it was noted for.
  */
 #include "track/mlflow/mlflow_sink.h"
+#include "track/environment.h"
+#include "track/json.h"
 #include "runtime/config/document.h"
 
 #include <stdio.h>
@@ -47,9 +49,9 @@ static bool read_note(tarn_mlflow_sink *sink)
     if (tarn_path_make(path, "%s/run.json", sink->state)) return false;
     char *text = tarn_document_read_file(path, NULL);
     cJSON *note = text ? cJSON_Parse(text) : NULL;
-    const char *run = tarn_mlflow_text(note, "run_id"), *experiment = tarn_mlflow_text(note, "experiment_id");
-    const char *artifacts = tarn_mlflow_text(note, "artifact_uri");
-    bool fits = *run && *experiment && *artifacts && !strcmp(tarn_mlflow_text(note, "server"), sink->client->base) &&
+    const char *run = tarn_json_text(note, "run_id"), *experiment = tarn_json_text(note, "experiment_id");
+    const char *artifacts = tarn_json_text(note, "artifact_uri");
+    bool fits = *run && *experiment && *artifacts && !strcmp(tarn_json_text(note, "server"), sink->client->base) &&
                 take(sink, experiment, run, artifacts);
     cJSON_Delete(note);
     free(text);
@@ -111,20 +113,20 @@ static tarn_mlflow_outcome find_experiment(tarn_mlflow_client *client, const cha
                           ? tarn_mlflow_ask(client, "POST", "experiments/create", body, &answer)
                           : tarn_mlflow_no_memory(client);
             cJSON_Delete(body);
-            if (!outcome && !(*id = strdup(tarn_mlflow_text(answer, "experiment_id"))))
+            if (!outcome && !(*id = strdup(tarn_json_text(answer, "experiment_id"))))
                 outcome = tarn_mlflow_no_memory(client);
             cJSON_Delete(answer);
             if (outcome == TARN_MLFLOW_EXISTS) continue; /* another process was faster */
             break;
         }
         const cJSON *experiment = cJSON_GetObjectItemCaseSensitive(answer, "experiment");
-        if (!outcome && !strcmp(tarn_mlflow_text(experiment, "lifecycle_stage"), "deleted")) {
+        if (!outcome && !strcmp(tarn_json_text(experiment, "lifecycle_stage"), "deleted")) {
             snprintf(client->problem, sizeof client->problem,
                      "the experiment \"%.100s\" was deleted from the MLflow server %.150s: restore it (mlflow "
                      "experiments restore --experiment-id %.40s), or choose another name with track.experiment",
-                     name, client->base, tarn_mlflow_text(experiment, "experiment_id"));
+                     name, client->base, tarn_json_text(experiment, "experiment_id"));
             outcome = TARN_MLFLOW_WAIT;
-        } else if (!outcome && !(*id = strdup(tarn_mlflow_text(experiment, "experiment_id"))))
+        } else if (!outcome && !(*id = strdup(tarn_json_text(experiment, "experiment_id"))))
             outcome = tarn_mlflow_no_memory(client);
         cJSON_Delete(answer);
         break;
@@ -142,9 +144,9 @@ static tarn_mlflow_outcome find_experiment(tarn_mlflow_client *client, const cha
 static tarn_mlflow_outcome take_run(tarn_mlflow_sink *sink, const cJSON *run)
 {
     const cJSON *info = cJSON_GetObjectItemCaseSensitive(run, "info");
-    const char *id = tarn_mlflow_text(info, "run_id"), *experiment = tarn_mlflow_text(info, "experiment_id");
+    const char *id = tarn_json_text(info, "run_id"), *experiment = tarn_json_text(info, "experiment_id");
     if (!*id || !*experiment) return strange(sink->client, "for a run");
-    if (!take(sink, experiment, id, tarn_mlflow_text(info, "artifact_uri"))) return tarn_mlflow_no_memory(sink->client);
+    if (!take(sink, experiment, id, tarn_json_text(info, "artifact_uri"))) return tarn_mlflow_no_memory(sink->client);
     return TARN_MLFLOW_OK;
 }
 
@@ -205,18 +207,18 @@ static tarn_mlflow_outcome make_run(tarn_mlflow_sink *sink, const char *experime
 {
     char made[64];
     snprintf(made, sizeof made, "tarn-%.8s", sink->run_id);
-    const char *said = tarn_mlflow_text(begin, "name");
+    const char *said = tarn_json_text(begin, "name");
     const char *name = *said ? said : sink->name ? sink->name : made;
     cJSON *body = cJSON_CreateObject(), *answer = NULL;
     cJSON *tags = body ? cJSON_AddArrayToObject(body, "tags") : NULL;
     tarn_mlflow_outcome outcome = TARN_MLFLOW_OK;
     if (!tags || !tarn_mlflow_add_text(body, "experiment_id", experiment) ||
         !tarn_mlflow_add_text(body, "run_name", name) || !tarn_mlflow_add_integer(body, "start_time", start) ||
-        !tarn_mlflow_add_text(body, "user_id", tarn_mlflow_text(begin, "user")) ||
-        !add_tag(tags, "mlflow.user", tarn_mlflow_text(begin, "user")) ||
-        !add_tag(tags, "mlflow.source.name", tarn_mlflow_text(begin, "source")) ||
+        !tarn_mlflow_add_text(body, "user_id", tarn_json_text(begin, "user")) ||
+        !add_tag(tags, "mlflow.user", tarn_json_text(begin, "user")) ||
+        !add_tag(tags, "mlflow.source.name", tarn_json_text(begin, "source")) ||
         !add_tag(tags, "mlflow.source.type", "LOCAL") ||
-        !add_tag(tags, "mlflow.source.git.commit", tarn_mlflow_text(begin, "commit")) ||
+        !add_tag(tags, "mlflow.source.git.commit", tarn_json_text(begin, "commit")) ||
         !add_tag(tags, "mlflow.runName", name) || !add_tag(tags, "tarn.run_id", sink->run_id))
         outcome = tarn_mlflow_no_memory(sink->client);
     if (!outcome) outcome = tarn_mlflow_ask(sink->client, "POST", "runs/create", body, &answer);
@@ -231,13 +233,14 @@ static tarn_mlflow_outcome find_or_make(tarn_mlflow_sink *sink, const tarn_track
 {
     const char *text = first->kind == TARN_TRACK_BEGIN ? first->text : sink->begin;
     cJSON *begin = text ? cJSON_Parse(text) : NULL;
-    const char *said = tarn_mlflow_text(begin, "experiment");
+    const char *said = tarn_json_text(begin, "experiment");
     char *experiment = NULL;
-    const char *number = getenv("MLFLOW_EXPERIMENT_ID"), *name = getenv("MLFLOW_EXPERIMENT_NAME");
+    const char *number = tarn_environment_variable("MLFLOW_EXPERIMENT_ID"),
+               *name = tarn_environment_variable("MLFLOW_EXPERIMENT_NAME");
     tarn_mlflow_outcome outcome = sink->wanted ? find_wanted(sink) : TARN_MLFLOW_OK;
     if (!outcome && !sink->server_run) {
         /* As mlflow: an id stands in for a name, and only where no name is given. */
-        if (number && *number && !(name && *name) && !strcmp(sink->experiment, "Default"))
+        if (number && !name && !strcmp(sink->experiment, "Default"))
             outcome = (experiment = strdup(number)) ? TARN_MLFLOW_OK : tarn_mlflow_no_memory(sink->client);
         else
             outcome = find_experiment(sink->client, *said ? said : sink->experiment, &experiment);
@@ -292,7 +295,7 @@ tarn_mlflow_outcome tarn_mlflow_run_begin(tarn_mlflow_sink *sink, const tarn_tra
         return TARN_MLFLOW_OK;
     }
     cJSON *begin = event->text ? cJSON_Parse(event->text) : NULL;
-    tarn_mlflow_outcome outcome = update(sink, "RUNNING", -1, tarn_mlflow_text(begin, "name"));
+    tarn_mlflow_outcome outcome = update(sink, "RUNNING", -1, tarn_json_text(begin, "name"));
     cJSON_Delete(begin);
     return outcome;
 }
@@ -314,9 +317,9 @@ tarn_mlflow_outcome tarn_mlflow_run_input(tarn_mlflow_sink *sink, const tarn_tra
     cJSON *tags = fine ? cJSON_AddArrayToObject(input, "tags") : NULL;
     cJSON *dataset = fine ? cJSON_AddObjectToObject(input, "dataset") : NULL;
     char digest[DIGEST_CHARACTERS + 1];
-    snprintf(digest, sizeof digest, "%s", tarn_mlflow_text(said, "digest"));
-    const char *source = tarn_mlflow_text(said, "source"), *type = tarn_mlflow_text(said, "source_type");
-    const char *context = tarn_mlflow_text(said, "context");
+    snprintf(digest, sizeof digest, "%s", tarn_json_text(said, "digest"));
+    const char *source = tarn_json_text(said, "source"), *type = tarn_json_text(said, "source_type");
+    const char *context = tarn_json_text(said, "context");
     /* MLflow reads a source as JSON, by its type. */
     const char *member = !strcmp(type, "http") ? "url" : "uri";
     cJSON *place = *source == '{' ? NULL : cJSON_CreateObject();
@@ -329,7 +332,7 @@ tarn_mlflow_outcome tarn_mlflow_run_input(tarn_mlflow_sink *sink, const tarn_tra
            tarn_mlflow_add_text(dataset, "source", wrapped ? wrapped : source) &&
            (!*context || tarn_mlflow_add_pair(tags, "mlflow.data.context", context));
     for (int i = 0; fine && i < 2; i++) {
-        const char *text = tarn_mlflow_text(said, optional[i]);
+        const char *text = tarn_json_text(said, optional[i]);
         fine = !*text || tarn_mlflow_add_text(dataset, optional[i], text);
     }
     tarn_mlflow_outcome outcome = fine ? tarn_mlflow_ask(sink->client, "POST", "runs/log-inputs", body, NULL)
@@ -346,7 +349,7 @@ tarn_mlflow_outcome tarn_mlflow_run_check(tarn_mlflow_sink *sink)
     const cJSON *run;
     tarn_mlflow_outcome outcome = get_run(sink->client, sink->server_run, &answer, &run);
     const cJSON *info = cJSON_GetObjectItemCaseSensitive(run, "info");
-    if (!outcome && !strcmp(tarn_mlflow_text(info, "lifecycle_stage"), "deleted")) {
+    if (!outcome && !strcmp(tarn_json_text(info, "lifecycle_stage"), "deleted")) {
         snprintf(sink->client->problem, sizeof sink->client->problem,
                  "the run %.64s was deleted from the MLflow server %.200s: restore it (mlflow runs restore --run-id "
                  "%.64s) to have the rest recorded",

@@ -1,5 +1,6 @@
 /* names.c - see names.h. */
 #include "track/prometheus/names.h"
+#include "runtime/base/text.h"
 #include "track/prometheus/families.h"
 
 #include <ctype.h>
@@ -19,12 +20,6 @@ static const struct {
     {"terabytes", "bytes", 1e12, 1},    {"kibibytes", "bytes", 0x1p10, 1},   {"mebibytes", "bytes", 0x1p20, 1},
     {"gibibytes", "bytes", 0x1p30, 1},  {"tebibytes", "bytes", 0x1p40, 1},   {"percentage", "ratio", 1, 100},
     {"percent", "ratio", 1, 100}};
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && !strcmp(text + length - tail, end);
-}
 
 /* system/rank_3/x and system/node_3/x: takes the part out, and returns what follows it. */
 static const char *take_part(tarn_prometheus_name *out, const char *key)
@@ -109,7 +104,7 @@ void tarn_prometheus_name_of(tarn_prometheus_name *out, const char *key)
     }
     to_base_unit(out);
     bool taken = tarn_prometheus_is_own(out->name);
-    for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++) taken |= ends_with(out->name, reserved[i]);
+    for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++) taken |= tarn_text_ends(out->name, reserved[i]);
     if (taken) strcat(out->name, "_value");
     out->whole = reads_back(out, key);
 }

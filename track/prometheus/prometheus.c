@@ -1,6 +1,7 @@
 /* prometheus.c - see prometheus.h. */
 #include "track/prometheus/prometheus.h"
 #include "runtime/base/context.h"
+#include "runtime/base/text.h"
 #include "track/files.h"
 #include "track/prometheus/table.h"
 #include "track/prometheus/web.h"
@@ -12,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Seconds: between two texts in the file, between two looks at a taken port, and between two copies of the state when
@@ -123,16 +123,6 @@ static void try_port(prometheus_sink *sink)
     pthread_mutex_unlock(&sink->lock);
 }
 
-static struct timespec in_seconds(double seconds)
-{
-    struct timespec when;
-    clock_gettime(CLOCK_MONOTONIC, &when);
-    long nanoseconds = when.tv_nsec + (long)((seconds - (double)(time_t)seconds) * 1e9);
-    when.tv_sec += (time_t)seconds + nanoseconds / 1000000000;
-    when.tv_nsec = nanoseconds % 1000000000;
-    return when;
-}
-
 static void *publish(void *user)
 {
     prometheus_sink *sink = user;
@@ -159,9 +149,9 @@ static void *publish(void *user)
             try_port(sink);
             port_tried = now;
         }
-        struct timespec until = in_seconds(TEXT_EVERY);
+        double until = tarn_seconds() + TEXT_EVERY;
         pthread_mutex_lock(&sink->lock);
-        while (!ends && !sink->ends && !pthread_cond_timedwait(&sink->wake, &sink->lock, &until)) continue;
+        while (!ends && !sink->ends && tarn_condition_wait(&sink->wake, &sink->lock, until)) continue;
         pthread_mutex_unlock(&sink->lock);
     }
     return NULL;
@@ -241,7 +231,6 @@ static void restore(prometheus_sink *sink, char notice[TARN_SINK_PROBLEM])
 static tarn_status open_file(prometheus_sink *sink, const char *path, char notice[TARN_SINK_PROBLEM],
                              char problem[TARN_SINK_PROBLEM])
 {
-    size_t length = strlen(path);
     struct stat info;
     if (asprintf(&sink->temporary, "%s.%d.tmp", path, (int)getpid()) < 0) sink->temporary = NULL;
     sink->file = strdup(path);
@@ -257,7 +246,7 @@ static tarn_status open_file(prometheus_sink *sink, const char *path, char notic
     }
     close(file);
     unlink(sink->temporary);
-    if (length < 5 || strcmp(path + length - 5, ".prom"))
+    if (!tarn_text_ends(path, ".prom"))
         snprintf(notice, TARN_SINK_PROBLEM,
                  "metrics.file %.300s does not end in .prom: node exporter reads only files that do", path);
     return TARN_OK;
@@ -320,14 +309,10 @@ tarn_status tarn_prometheus_sink_open(tarn_sink **out, const tarn_track_options 
     prometheus_sink *sink = calloc(1, sizeof *sink);
     tarn_status status = sink ? TARN_OK : TARN_ERROR_MEMORY;
     if (sink) {
-        pthread_condattr_t monotonic;
         sink->sink =
             (tarn_sink){.name = "prometheus", .write = write_events, .statistics = take_statistics, .destroy = destroy};
         pthread_mutex_init(&sink->lock, NULL);
-        pthread_condattr_init(&monotonic);
-        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-        pthread_cond_init(&sink->wake, &monotonic);
-        pthread_condattr_destroy(&monotonic);
+        tarn_condition_init(&sink->wake);
         status = start(sink, options, run, notice, problem);
     }
     if (!status) {

@@ -1,11 +1,11 @@
 /* table.c - see table.h. */
 #include "track/prometheus/table.h"
+#include "track/json.h"
 #include "track/prometheus/families.h"
 #include "track/prometheus/names.h"
 #include "track/prometheus/text.h"
 
 #include <cjson/cJSON.h>
-#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,12 +120,6 @@ static void take_text(char field[FIELD], const cJSON *object, const char *name)
     if (cJSON_IsString(item)) put(field, item->valuestring);
 }
 
-static int64_t number_of(const cJSON *object, const char *name)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-    return cJSON_IsNumber(item) && fabs(item->valuedouble) < 0x1p62 ? (int64_t)item->valuedouble : 0;
-}
-
 static void take_begin(tarn_prometheus_table *table, const tarn_track_event *event)
 {
     table->status = RUNNING;
@@ -140,7 +134,7 @@ static void take_begin(tarn_prometheus_table *table, const tarn_track_event *eve
     take_text(table->source, text, "source");
     take_text(table->commit, text, "commit");
     if (!table->named) take_text(table->name, text, "name");
-    int64_t ranks = number_of(text, "ranks"), resumed = number_of(text, "resumed_step");
+    int64_t ranks = tarn_json_integer(text, "ranks", 0), resumed = tarn_json_integer(text, "resumed_step", 0);
     if (ranks > 0) snprintf(table->ranks, sizeof table->ranks, "%lld", (long long)ranks);
     if (resumed > table->steps) table->steps = resumed;
     cJSON_Delete(text);
@@ -431,7 +425,7 @@ static bool restore_metrics(tarn_prometheus_table *table, const cJSON *metrics)
         it->nonfinite = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "nonfinite"));
         if (!cJSON_IsNumber(value)) continue;
         it->value = value->valuedouble;
-        it->step = number_of(item, "step");
+        it->step = tarn_json_integer(item, "step", 0);
         it->valued = true;
     }
     return true;
@@ -441,11 +435,11 @@ bool tarn_prometheus_table_restore(tarn_prometheus_table *table, const char *jso
 {
     cJSON *root = cJSON_Parse(json);
     const cJSON *metrics = cJSON_GetObjectItemCaseSensitive(root, "metrics");
-    bool good = number_of(root, "format") == FORMAT && cJSON_IsArray(metrics);
+    bool good = tarn_json_integer(root, "format", 0) == FORMAT && cJSON_IsArray(metrics);
     pthread_mutex_lock(&table->lock);
     if (good) good = restore_metrics(table, metrics);
     if (good) {
-#define TAKE_BACK(field) table->field = number_of(root, #field);
+#define TAKE_BACK(field) table->field = tarn_json_integer(root, #field, 0);
         KEPT(TAKE_BACK)
 #undef TAKE_BACK
         table->broken_promise = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "broken_promise"));

@@ -3,11 +3,11 @@
  * The run's id in the name of the file says whose it is, also where the state folder was lost. A folder of that name
  * that belongs to another run gets a neighbour, NAME-XXXXXXXX.
  */
+#include "runtime/base/host.h"
 #include "track/boards/places.h"
 #include "track/environment.h"
 #include "track/tensorboard/tensorboard.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +41,7 @@ static bool lies_in(const char *root, const char *path)
 
 static int choose(tarn_tensorboard *board, const char *root, const tarn_sink_run *run, tarn_path path)
 {
-    char name[160], found[256], host[128] = "localhost";
+    char name[160], found[256], host[128];
     tarn_board_folder_name(name, sizeof name, run->name && *run->name ? run->name : run->run_id);
     for (int other = 0; other < 2; other++) {
         if (tarn_path_make(board->folder, other ? "%s/%s-%.8s" : "%s/%s", root, name, run->run_id)) return -1;
@@ -49,7 +49,7 @@ static int choose(tarn_tensorboard *board, const char *root, const tarn_sink_run
             return tarn_path_make(path, "%s/%s", board->folder, found);
         if (other || !tarn_board_find(board->folder, "tfevents", "", NULL)) break;
     }
-    gethostname(host, sizeof host - 1);
+    tarn_host_name(host, sizeof host);
     char clean[128];
     tarn_board_folder_name(clean, sizeof clean, host);
     if (tarn_path_make(path, "%s/events.out.tfevents.%lld.%s.%s", board->folder,

@@ -1,5 +1,6 @@
 /* process.c - the process that writes, as W&B's metadata has it. */
 #include "track/wandb/wandb.h"
+#include "track/json.h"
 #include "runtime/config/document.h"
 
 #include <stdio.h>
@@ -20,8 +21,7 @@ static void keep_utf8(char *text)
 
 static void text_of(const cJSON *object, const char *key, char *out, size_t size)
 {
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
-    snprintf(out, size, "%s", text ? text : "");
+    snprintf(out, size, "%s", tarn_json_text(object, key));
     keep_utf8(out);
 }
 

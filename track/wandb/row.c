@@ -109,21 +109,16 @@ static int begin_rows(tarn_wandb *board, const tarn_protobuf *record)
     tarn_board_file rows;
     if (unlink(board->rows_new) && errno != ENOENT) return -1;
     if (tarn_board_file_open(&rows, board->rows_new)) return -1;
-    int folder = -1, result = -1;
-    if (!tarn_board_file_append(&rows, record->bytes, record->used) && !rename(board->rows_new, board->rows_path)) {
-        folder = open(board->state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        result = folder < 0 ? -1 : fsync(folder);
-    }
-    int error = errno;
-    if (folder >= 0) close(folder);
-    if (result)
+    if (tarn_board_file_append(&rows, record->bytes, record->used) || rename(board->rows_new, board->rows_path) ||
+        tarn_folder_sync(board->state)) {
+        int error = errno;
         tarn_board_file_close(&rows);
-    else {
-        tarn_board_file_close(&board->rows);
-        board->rows = rows;
+        errno = error;
+        return -1;
     }
-    errno = error;
-    return result;
+    tarn_board_file_close(&board->rows);
+    board->rows = rows;
+    return 0;
 }
 
 int tarn_wandb_keep_row(tarn_wandb *board)

@@ -5,10 +5,10 @@
  * says only that a notice has become likelier: training goes on.
  */
 #include "runtime/base/context.h"
+#include "track/json.h"
 #include "train/spot/provider.h"
 
 #include <cjson/cJSON.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -66,13 +66,12 @@ static bool get(tarn_spot_session *session, const char *path, tarn_http_answer *
 static void read_action(const tarn_spot_session *session, const char *body, tarn_spot_news *news)
 {
     cJSON *json = cJSON_Parse(body);
-    const char *action = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "action"));
-    const char *when = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "time"));
-    if (action && *action) {
+    const char *action = tarn_json_text(json, "action"), *when = tarn_json_text(json, "time");
+    if (*action) {
         news->kind = TARN_SPOT_NOTICE;
         snprintf(news->action, sizeof news->action, "%s", action);
-        snprintf(news->when, sizeof news->when, "%s", when ? when : "");
-        news->seconds = when ? tarn_spot_seconds_until(when) : NAN;
+        snprintf(news->when, sizeof news->when, "%s", when);
+        news->seconds = tarn_spot_seconds_until(when);
     } else {
         tarn_spot_failed(news, "%s/latest/meta-data/spot/instance-action: no action in \"%.100s\"", session->endpoint,
                          body);

@@ -4,10 +4,10 @@
  * of them while its name is not known. The service is switched on by the first request, which may take two minutes.
  * Events are not acknowledged: that would only make them come sooner.
  */
+#include "track/json.h"
 #include "train/spot/provider.h"
 
 #include <cjson/cJSON.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -45,10 +45,7 @@ static bool concerns(const cJSON *event, const char *machine)
 
 static void read_event(const cJSON *event, tarn_spot_news *news)
 {
-    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(event, "EventType"));
-    const char *when = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(event, "NotBefore"));
-    if (!type) type = "";
-    if (!when) when = "";
+    const char *type = tarn_json_text(event, "EventType"), *when = tarn_json_text(event, "NotBefore");
     bool taken = !strcasecmp(type, "Preempt") || !strcasecmp(type, "Terminate");
     if (taken && news->kind != TARN_SPOT_NOTICE) {
         news->kind = TARN_SPOT_NOTICE;

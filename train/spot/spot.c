@@ -1,5 +1,7 @@
 /* spot.c - which metadata service a run watches, the watcher thread, and what a notice does. See spot.h. */
+#include "runtime/base/host.h"
 #include "runtime/comm/comm.h"
+#include "track/environment.h"
 #include "train/spot/spot_internal.h"
 #include "train/trainer.h"
 
@@ -10,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
-#include <unistd.h>
 
 #define DMI_DIRECTORY "/sys/class/dmi/id"
 
@@ -20,8 +20,8 @@
 /* The environment comes before the option: it belongs to the machine, the option to the run. */
 static const char *chosen(const char *variable, const char *option)
 {
-    const char *value = getenv(variable);
-    return value && *value ? value : option;
+    const char *value = tarn_environment_variable(variable);
+    return value ? value : option;
 }
 
 static const char *chosen_provider(const tarn_train_options *options)
@@ -67,18 +67,9 @@ static const tarn_spot_provider *provider_of_this_host(const tarn_train_options 
 /* False when the watcher shall end. */
 static bool sleep_for(tarn_spot *spot, double seconds)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    double whole = floor(seconds);
-    until.tv_sec += (time_t)whole;
-    until.tv_nsec += (long)((seconds - whole) * 1e9);
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
+    double until = tarn_seconds() + seconds;
     pthread_mutex_lock(&spot->lock);
-    while (!spot->ending && pthread_cond_timedwait(&spot->wake, &spot->lock, &until) != ETIMEDOUT) {
-    }
+    while (!spot->ending && tarn_condition_wait(&spot->wake, &spot->lock, until)) continue;
     bool goes_on = !spot->ending;
     pthread_mutex_unlock(&spot->lock);
     return goes_on;
@@ -162,13 +153,9 @@ static void start_watcher(tarn_spot *spot, const tarn_train_options *options)
              endpoint && *endpoint ? endpoint : provider->endpoint);
     size_t length = strlen(spot->session.endpoint);
     if (spot->session.endpoint[length - 1] == '/') spot->session.endpoint[length - 1] = 0;
-    gethostname(spot->host, sizeof spot->host - 1);
+    tarn_host_name(spot->host, sizeof spot->host);
     spot->session.http = tarn_http_open();
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&spot->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    tarn_condition_init(&spot->wake);
     pthread_mutex_init(&spot->lock, NULL);
     sigset_t before;
     tarn_block_signals(&before);
