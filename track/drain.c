@@ -65,8 +65,7 @@ static void read_boot(char out[64])
     out[strcspn(out, "\n")] = '\0';
 }
 
-/* How far the sink of that state folder is; 0: not begun, or (forget) not since the host was started. */
-static int64_t acknowledged_of(const char *state, bool forget)
+int64_t tarn_drain_acknowledged(const char *state, bool forget)
 {
     tarn_path path;
     char boot[64], now[64];
@@ -278,7 +277,7 @@ tarn_drain *tarn_drain_start(tarn_sink *sink, const char *spool, const char *sta
     drain->reader = tarn_spool_open_reader(spool, problem);
     int error = errno;
     if (drain->reader && !tarn_path_make(drain->state_folder, "%s", state)) {
-        drain->state.acknowledged = drain->stored = acknowledged_of(state, forget);
+        drain->state.acknowledged = drain->stored = tarn_drain_acknowledged(state, forget);
         tarn_spool_seek(drain->reader, drain->stored);
         sigset_t before;
         tarn_block_signals(&before);

@@ -49,4 +49,7 @@ void tarn_drain_cancel(tarn_drain *drain);
  * does not return is left behind with its thread. last (may be NULL): how far it came. */
 void tarn_drain_stop(tarn_drain *drain, tarn_drain_state *last);
 
+/* How far the sink of that state folder is; 0: not begun, or (forget) not since the host was started. */
+int64_t tarn_drain_acknowledged(const char *state, bool forget);
+
 #endif
