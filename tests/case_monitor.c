@@ -124,6 +124,7 @@ int main(int argc, char **argv)
         seconds_of_work = argc > 4 ? atoi(argv[4]) : 0;
     }
     train(steps, directory);
+    if (!strcmp(what, "linger")) setenv("TARN_COMM_TIMEOUT", "3", 1); /* for leaving, not for joining */
     if (!strcmp(what, "linger") && argc > 2 && second) pause_milliseconds(1000 * atol(argv[2]));
     return tarn_exit(context);
 }

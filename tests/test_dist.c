@@ -199,7 +199,6 @@ Test(reducer, too_many_ranks_is_an_error_that_says_what_works, .timeout = 120)
 Test(reducer, deadline_names_the_missing_rank, .timeout = 120)
 {
     char *output;
-    setenv("TARN_COMM_TIMEOUT", "8", 1); /* joining has to fit, too, on a busy machine */
     int code = tarn_test_mpirun(3, "case_dist late", &output);
     cr_assert(code == 1 && strstr(output, "for rank 2 at: reducing the gradients"), "%d: %s", code, output);
     free(output);
@@ -267,7 +266,6 @@ Test(control, a_failure_of_one_rank_alone_ends_all, .timeout = 120)
 Test(control, deadline_of_a_barrier, .timeout = 120)
 {
     char *output;
-    setenv("TARN_COMM_TIMEOUT", "8", 1);
     int code = tarn_test_mpirun(3, "case_dist vanish", &output);
     cr_assert(code == 1 && strstr(output, "the barrier of the test") && strstr(output, "TARN_COMM_TIMEOUT"), "%d: %s",
               code, output);

@@ -84,7 +84,6 @@ Test(hang, a_rank_that_never_comes, .timeout = 120)
 
 Test(hang, a_rank_that_never_leaves, .timeout = 120)
 {
-    setenv("TARN_COMM_TIMEOUT", "3", 1);
     char *output;
     int code = tarn_test_mpirun(2, "case_monitor linger 60", &output);
     cr_assert(code == 1 && has(output, "rank 0 on host ") && has(output, "MPI_Finalize"), "%d: %s", code, output);

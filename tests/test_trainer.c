@@ -311,7 +311,5 @@ Test(trainer, a_step_with_a_shard_left_out_on_one_rank_ends_on_every_rank)
 
 Test(trainer, a_reduction_past_its_deadline_is_waited_for_once)
 {
-    setenv("TARN_COMM_TIMEOUT", "3", 1);
     expect_ranks("case_train late", 1, WORDS("the control word was left alone"));
-    unsetenv("TARN_COMM_TIMEOUT");
 }
