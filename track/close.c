@@ -106,14 +106,13 @@ static void await_ranks(tarn_tracker *tracker, double until)
 {
     double patience = tarn_seconds() + RANKS_PATIENCE;
     if (patience > until) patience = until;
-    struct timespec time = {.tv_sec = (time_t)patience, .tv_nsec = (long)((patience - (double)(time_t)patience) * 1e9)};
     int others = tarn_ranks(tracker->context) - 1;
     if (!others) return;
     pthread_mutex_lock(&tracker->lock);
     tracker->awaiting = true;
     pthread_cond_signal(&tracker->wake);
     while (tracker->ranks_ended < others && tarn_seconds() < patience)
-        pthread_cond_timedwait(&tracker->moved, &tracker->lock, &time);
+        tarn_condition_wait(&tracker->moved, &tracker->lock, patience);
     tracker->awaiting = false;
     pthread_mutex_unlock(&tracker->lock);
 }
