@@ -131,6 +131,7 @@ static void note(tarn_drain *drain, const tarn_sink_report *report, int64_t numb
     bool began = false, works = false, refused = false;
     pthread_mutex_lock(&drain->lock);
     drain->state.acknowledged = number;
+    drain->state.taken += report->taken;
     drain->state.lost += report->lost;
     drain->state.corrupt = tarn_spool_corrupt(drain->reader);
     /* An old failure is not told as if it were the present one: what it took shows that it answers. */

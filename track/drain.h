@@ -12,6 +12,7 @@ typedef void tarn_drain_tell(void *user, tarn_log_level level, const char *line)
 
 typedef struct tarn_drain_state {
     int64_t acknowledged; /* number of the last event the sink has taken */
+    int64_t taken;        /* events handed over by this process, those refused for good included */
     int64_t lost;         /* refused for good, by this process */
     int64_t corrupt;      /* bad lines */
     bool failing;

@@ -145,7 +145,7 @@ void tarn_spool_close_writer(tarn_spool_writer *writer);
 /* ---- replaying -------------------------------------------------------------------------------------------------- */
 
 typedef struct tarn_spool_pushed {
-    int64_t events;  /* handed to sinks, all sinks together */
+    int64_t events;  /* that sinks took, all sinks together */
     int64_t behind;  /* events that the sink furthest behind has not taken, and those still in the inbox */
     int64_t lost;    /* refused for good, or not taken in from the inbox */
     int64_t corrupt; /* damaged lines, of the spool and of its inbox */

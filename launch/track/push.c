@@ -28,10 +28,12 @@ static bool push_one(const char *folder, const tarn_track_options *options)
     tarn_status status = tarn_spool_push(folder, options, &pushed);
     if (!status && !pushed.behind && !pushed.lost) {
         if (pushed.events)
-            printf("%s: published, %" PRId64 " events\n", name, pushed.events);
+            printf("%s: published, %" PRId64 " event%s\n", name, pushed.events, pushed.events == 1 ? "" : "s");
         else
             printf("%s: everything was published already\n", name);
-        if (pushed.corrupt) printf("%s: %" PRId64 " damaged lines were left out\n", name, pushed.corrupt);
+        if (pushed.corrupt)
+            printf("%s: %" PRId64 " damaged line%s left out\n", name, pushed.corrupt,
+                   pushed.corrupt == 1 ? " was" : "s were");
         return true;
     }
     fflush(stdout);
