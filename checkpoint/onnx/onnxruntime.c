@@ -97,8 +97,9 @@ static const api_base *open_library(char *message, size_t size)
     }
     if (!library) {
         snprintf(message, size,
-                 "ONNX Runtime is not installed: install it (Debian: libonnxruntime) or name a library in "
-                 "TARN_ONNXRUNTIME (pip's package onnxruntime holds capi/libonnxruntime.so.*)");
+                 "ONNX Runtime is not found. Python's package of it has the library: python3 -m venv ort && "
+                 "ort/bin/pip install onnxruntime && export TARN_ONNXRUNTIME=$(ls $PWD/ort/lib/python3*/"
+                 "site-packages/onnxruntime/capi/libonnxruntime.so.*)");
         return NULL;
     }
     const api_base *(*get_base)(void);
