@@ -102,7 +102,7 @@ static tarn_status read_runs(tarn_run_view **views, int *count, tarn_context *co
     for (int i = 0; i < arguments->count; i++) {
         tarn_run_head head;
         char problem[TARN_SINK_PROBLEM];
-        tarn_status status = tarn_report_find(&head, context, store, arguments->runs[i]);
+        tarn_status status = tarn_report_find(&head, context, store, arguments->store, arguments->runs[i]);
         if (status) return status;
         bool twice = false;
         for (int k = 0; k < *count; k++) twice |= !strcmp(views[k]->head.folder, head.folder);

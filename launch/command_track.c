@@ -19,12 +19,12 @@ static const struct action {
     int least, most; /* words */
     const char *words, *options, *help;
 } actions[] = {
-    {"ls", tarn_track_ls, 0, 1, "[STORE|SPOOL]", "|--json|",
-     "the runs of a file store, or of a directory of spools: id, name, experiment, status, start, steps, last loss"},
+    {"ls", tarn_track_ls, 0, 1, "[STORE|DIR]", "|--json|",
+     "the runs of a file store, or of a directory of spools or of checkpoints: id, name, experiment, status, start, "
+     "steps, last loss"},
     {"show", tarn_track_show, 1, 1, "RUN", "|--json|--store|",
      "parameters, last metrics, tags, data sets, models and artifacts of a run: its id or name (or their beginning), "
-     "or "
-     "its folder in a store or spool"},
+     "its folder in a store or spool, or the directory of its checkpoints"},
     {"ui", tarn_track_ui, 0, 1, "[STORE]", "|", "what to run to look at the runs in MLflow's pages"},
     {"push", tarn_track_push, 1, 1, "DIR", "|--store|--experiment|--name|--tensorboard|--wandb|--wait|",
      "publishes what was recorded and not yet published: DIR is the spool of a run, a directory of them, or of "
@@ -44,7 +44,7 @@ static void usage(FILE *out)
         out,
         "\noptions:\n"
         "  --store STORE     (show, push, alias) a directory, file:..., or http(s)://..., as track.store\n"
-        "  --json            (ls, show) for programs\n"
+        "  --json            (ls, show) for programs, and long values whole\n"
         "  --experiment E    (push) instead of the one that was recorded; --name N likewise\n"
         "  --tensorboard DIR, --wandb DIR    (push) to these as well\n"
         "  --wait SECONDS    (push) for a server that does not answer [10]\n\n"

@@ -84,11 +84,24 @@ static bool find_by_folder(tarn_run_head *head, tarn_context *context, const cha
     return found;
 }
 
-tarn_status tarn_report_find(tarn_run_head *head, tarn_context *context, const char *store, const char *text)
+/* The run of a directory of checkpoints in the store, though the directory may hold its spool. */
+static bool find_recorded(tarn_run_head *head, tarn_context *context, const char *store, const char *text)
+{
+    char problem[TARN_SINK_PROBLEM], *id = recorded_id(context, text);
+    bool found = id && !tarn_run_find(head, store, id, problem);
+    free(id);
+    return found;
+}
+
+tarn_status tarn_report_find(tarn_run_head *head, tarn_context *context, const char *store, bool named,
+                             const char *text)
 {
     char problem[TARN_SINK_PROBLEM] = "", by_name[TARN_SINK_PROBLEM] = "";
     *head = (tarn_run_head){0};
     bool folder = *text && is_folder(text);
+    if (folder && named && *store &&
+        (find_recorded(head, context, store, text) || !tarn_run_find(head, store, text, by_name)))
+        return TARN_OK;
     if (folder && find_by_folder(head, context, store, text, problem)) return TARN_OK;
     /* A directory may have the name of a run. */
     if (!*store)

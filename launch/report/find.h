@@ -8,7 +8,9 @@
 
 /* store: a file store, or "" where names cannot be looked up. As tarn_run_find; and a directory of checkpoints means
  * the run that wrote them: its spool in DIR/spool, else the run of that id in the store. A directory of spools means
- * the one in it. Failures are recorded in the context. */
-tarn_status tarn_report_find(tarn_run_head *head, tarn_context *context, const char *store, const char *text);
+ * the one in it. named: somebody wrote the store down, so it is asked first, for the run of the directory, then for one
+ * of that name. Failures are recorded in the context. */
+tarn_status tarn_report_find(tarn_run_head *head, tarn_context *context, const char *store, bool named,
+                             const char *text);
 
 #endif

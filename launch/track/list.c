@@ -86,6 +86,14 @@ static bool has_spools(const char *directory)
     return count > 0;
 }
 
+/* The directory of spools that a person means: itself, or of a directory of checkpoints the one in it. */
+static bool find_spools(tarn_path spools, const char *directory)
+{
+    if (strstr(directory, "://")) return false;
+    if (!tarn_path_make(spools, "%s", directory) && has_spools(spools)) return true;
+    return !tarn_path_make(spools, "%s/spool", directory) && has_spools(spools);
+}
+
 static void print_json(const row *rows, int count)
 {
     cJSON *list = cJSON_CreateArray();
@@ -155,18 +163,18 @@ int tarn_track_ls(const tarn_track_arguments *arguments)
 {
     const char *where = arguments->word[0];
     tarn_track_place place = TARN_TRACK_FILES;
-    tarn_path store;
+    tarn_path store, directory;
     char problem[TARN_SINK_PROBLEM];
     tarn_run_head *heads = NULL;
     int count = 0;
-    bool spools = where && !strstr(where, "://") && has_spools(where);
+    bool spools = where && find_spools(directory, where);
     if (!spools && !tarn_track_where("ls", where, &place, store)) return TARN_TRACK_WRONG;
     if (place == TARN_TRACK_SERVER) {
         tarn_track_say("ls", "the runs are on the server %s: open it in a browser; ls lists file stores and spools",
                        store);
         return TARN_TRACK_WRONG;
     }
-    if (spools ? list_spools(where, &heads, &count) : tarn_run_list(&heads, &count, store, problem)) {
+    if (spools ? list_spools(directory, &heads, &count) : tarn_run_list(&heads, &count, store, problem)) {
         tarn_track_say("ls", "%s", spools ? strerror(errno) : problem);
         return TARN_TRACK_WRONG;
     }

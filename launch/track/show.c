@@ -1,4 +1,5 @@
 /* show.c - `tarn track show`: one run. */
+#include "launch/report/find.h"
 #include "launch/track/track.h"
 #include "runtime/base/text.h"
 #include "runtime/config/document.h"
@@ -13,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+enum { VALUE_SHOWN = 160 /* characters of a parameter or a tag */ };
 
 /* What the reader's view leaves out: files, and models with the versions they are. */
 typedef struct extras {
@@ -183,6 +186,20 @@ static void print_json(const tarn_run_view *view, extras *all)
     cJSON_Delete(run);
 }
 
+/* A value of some thousand bytes would bury the others; --json has it whole. */
+static void print_short(const char *text)
+{
+    tarn_path shown;
+    size_t used = 0;
+    for (int characters = 0; text[used] && used < sizeof shown - 1; used++) {
+        if (((unsigned char)text[used] & 0xc0) != 0x80 && ++characters > VALUE_SHOWN) break;
+        shown[used] = text[used];
+    }
+    shown[used] = '\0';
+    tarn_track_print(shown);
+    if (text[used]) fputs("...", stdout);
+}
+
 static void print_texts(const char *title, const tarn_run_text *texts, int count)
 {
     int width = 0;
@@ -191,7 +208,7 @@ static void print_texts(const char *title, const tarn_run_text *texts, int count
     if (count) printf("\n%s\n", title);
     for (int i = 0; i < count; i++) {
         printf("  %-*s  ", width, texts[i].key);
-        tarn_track_print(texts[i].value);
+        print_short(texts[i].value);
         putchar('\n');
     }
 }
@@ -261,28 +278,73 @@ static void print_view(const tarn_run_view *view, const extras *all)
     if (view->left_out) printf("\n%" PRId64 " lines could not be read\n", view->left_out);
 }
 
-int tarn_track_show(const tarn_track_arguments *arguments)
+/* ---- finding ------------------------------------------------------------------------------------------------------
+ */
+
+/* Where names are looked up. A folder may be a run without any store: "" then, where there is none. */
+static bool find_store(const tarn_track_arguments *arguments, bool folder, tarn_path store)
 {
     tarn_track_place place;
+    tarn_track_resolved resolved;
+    char problem[TARN_SINK_PROBLEM];
+    if (folder && !arguments->store) {
+        bool files = !tarn_track_resolve(&resolved, &(tarn_track_options){0}, false, problem) &&
+                     resolved.place == TARN_TRACK_FILES;
+        memcpy(store, files ? resolved.store : (tarn_path){""}, sizeof(tarn_path));
+        return true;
+    }
+    if (!tarn_track_where("show", arguments->store, &place, store)) return false;
+    if (place == TARN_TRACK_FILES) return true;
+    tarn_track_say("show",
+                   "the runs are on the server %s: open it in a browser; show takes runs of file stores (--store), "
+                   "spools and directories of checkpoints",
+                   store);
+    return false;
+}
+
+/* Of a directory of checkpoints: its spool knows the run, the store its files and models, too. */
+static void prefer_store(tarn_run_head *head, const char *store, const char *text)
+{
+    tarn_run_head stored;
+    tarn_path path;
+    char problem[TARN_SINK_PROBLEM];
+    bool itself = realpath(text, path) && !strcmp(path, head->folder);
+    if (head->source != TARN_RUN_IN_SPOOL || itself || !*store || tarn_run_find(&stored, store, head->run_id, problem))
+        return;
+    tarn_run_head_free(head);
+    *head = stored;
+}
+
+/* False: told. */
+static bool find(tarn_run_head *head, const tarn_track_arguments *arguments)
+{
+    const char *text = arguments->word[0];
     tarn_path store;
+    char problem[TARN_SINK_PROBLEM];
+    struct stat info;
+    bool folder = !stat(text, &info) && S_ISDIR(info.st_mode);
+    if (!find_store(arguments, folder, store)) return false;
+    if (!folder) {
+        if (!tarn_run_find(head, store, text, problem)) return true;
+        tarn_track_say("show", "%s", problem);
+        return false;
+    }
+    tarn_context *context = NULL; /* checkpoints are read in one */
+    bool found = !tarn_init(&context, NULL, NULL) && !tarn_report_find(head, context, store, arguments->store, text);
+    const tarn_error *error = found ? NULL : tarn_get_error(context);
+    if (error) tarn_track_say("show", "%s", error->message);
+    tarn_error_clear(context);
+    tarn_exit(context);
+    if (found) prefer_store(head, store, text);
+    return found;
+}
+
+int tarn_track_show(const tarn_track_arguments *arguments)
+{
     char problem[TARN_SINK_PROBLEM];
     tarn_run_head head;
     tarn_run_view *view;
-    struct stat info;
-    bool folder = !stat(arguments->word[0], &info) && S_ISDIR(info.st_mode);
-    store[0] = '\0';
-    if (!folder && !tarn_track_where("show", arguments->store, &place, store)) return TARN_TRACK_WRONG;
-    if (!folder && place == TARN_TRACK_SERVER) {
-        tarn_track_say("show",
-                       "the runs are on the server %s: open it in a browser; show takes runs of file stores "
-                       "(--store) and the folders of spools",
-                       store);
-        return TARN_TRACK_WRONG;
-    }
-    if (tarn_run_find(&head, folder ? NULL : store, arguments->word[0], problem)) {
-        tarn_track_say("show", "%s", problem);
-        return TARN_TRACK_WRONG;
-    }
+    if (!find(&head, arguments)) return TARN_TRACK_WRONG;
     if (tarn_run_read(&view, &head, 2, problem)) {
         tarn_track_say("show", "%s", problem);
         tarn_run_head_free(&head);
