@@ -39,7 +39,10 @@ static void put_rich_run(const char *id, const char *name, double slower)
     put(id, "params/data.path",
         "a/very/long/path/that/has/to/break/somewhere/"
         "because_no_screen_of_a_phone_is_as_wide_as_it_is_without_any_blank.txt");
-    put(id, "tags/tarn.starts", "1795000000000:0:4 1795000015000:1400:3 1795000030000:2800:4");
+    /* Of 100 s: parts of any width down to one that has no room for a letter. */
+    put(id, "tags/tarn.starts",
+        "1795000000000:0:4 1795000004000:350:16 1795000009200:850:3 1795000010000:950:1 1795000012600:1250:1 "
+        "1795000015000:1400:3 1795000030000:2800:4 1795000033500:3250:128 1795000038000:3800:1");
 }
 
 static void check_in_browser(int count, const char *const *names)

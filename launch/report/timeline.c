@@ -32,15 +32,18 @@ static void write_segment(FILE *out, double left, double width, int colour, cons
     if (start->ranks) fprintf(out, " on %d rank%s", start->ranks, start->ranks == 1 ? "" : "s");
     fputs(", at work for ", out);
     tarn_report_write_duration(out, lasted);
-    fputs("\"><span>", out);
+    /* Parts of the label that page.css leaves out one by one, the last ones first, where they have no room. */
+    fputs("\">", out);
     if (number) {
-        fputs("<span aria-hidden=\"true\">\u21bb\u2009</span><span class=\"hidden\">restart at step </span>", out);
+        fputs("<span><span aria-hidden=\"true\">\u21bb\u2009</span><span class=\"hidden\">restart at step </span>",
+              out);
         tarn_report_write_count(out, start->step);
+        fputs("</span> ", out);
     }
     if (start->ranks)
-        fprintf(out, "<span class=\"ranks\">%s%d rank%s</span>", number ? " \u00b7 " : "", start->ranks,
+        fprintf(out, "<span class=\"ranks\">%s%d rank%s</span>", number ? "\u00b7 " : "", start->ranks,
                 start->ranks == 1 ? "" : "s");
-    fputs("</span></li>", out);
+    fputs("</li>", out);
 }
 
 static void write_run(FILE *out, const tarn_report *report, int index, int64_t longest)

@@ -4,9 +4,9 @@
 usage: check_page.py PAGE [--shots DIR] [--name NAME]
 
 At the widths of a desktop and of two phones, light and dark, it looks for: messages of the console and exceptions,
-requests for anything but the page, anything wider than the screen, text that is cut off by the screen, charts that are not
-drawn, and what toggles, axes, smoothing, pointer and keys do. Then without scripts, and in print. Ends with 1 and a line for each
-problem. Chromium is driven through its DevTools pipe; only the standard library is used.
+requests for anything but the page, anything wider than the screen, text that is cut off by the screen or on the time line,
+charts that are not drawn, and what toggles, axes, smoothing, pointer and keys do. Then without scripts, and in print. Ends with
+1 and a line for each problem. Chromium is driven through its DevTools pipe; only the standard library is used.
 """
 import argparse
 import base64
@@ -175,6 +175,35 @@ CROWDED = """
   return out.slice(0, 5);
 })()
 """
+# Labels of the time line that are cut: half a number is another number. What does not fit is not there at all; and where
+# there is room for it, it is there.
+LABELS = """
+(() => {
+  const out = [], seen = [], pixels = document.createElement("canvas").getContext("2d");
+  for (const segment of document.querySelectorAll(".segment")) {
+    const box = segment.getBoundingClientRect(), walker = document.createTreeWalker(segment, NodeFilter.SHOW_TEXT);
+    if (!box.width) continue;
+    let shown = "", whole = "";
+    for (let node; (node = walker.nextNode());) {
+      if (node.parentElement.closest(".hidden")) continue;
+      whole += node.data;
+      const range = document.createRange();
+      range.selectNodeContents(node);
+      const text = range.getBoundingClientRect();
+      if (!text.width || text.top > box.bottom - 1) continue;
+      shown += node.data;
+      if (text.right > box.right + 0.5 || text.left < box.left - 0.5 || text.top < box.top - 2 || text.bottom > box.bottom + 2)
+        out.push(`time line: "${node.data}" is cut off, of "${segment.title}"`);
+    }
+    const style = getComputedStyle(segment);
+    pixels.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
+    if (!shown && whole && box.width > 40 + pixels.measureText(whole).width) out.push(`time line: no label though "${whole}" would fit into ${box.width}`);
+    seen.push(shown);
+  }
+  if (seen.length > 1 && !seen.some(Boolean)) out.push("time line: not one label");
+  return out.slice(0, 5);
+})()
+"""
 FRAME = "new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))"
 DRAWN = "[...document.querySelectorAll('.plot svg')].map((s) => s.innerHTML).join('')"
 # Contrast of text with what lies under it (WCAG 2), for the words that matter.
@@ -195,7 +224,7 @@ CONTRAST = """
 
 
 def look(browser, problems, where):
-    for expression in (OVERFLOW, CROWDED, CONTRAST):
+    for expression in (OVERFLOW, CROWDED, LABELS, CONTRAST):
         problems.extend(f"{where}: {text}" for text in browser.evaluate(expression))
 
 
