@@ -1,11 +1,13 @@
 /* mlp.c - an MLP on Fashion-MNIST (apt: dataset-fashion-mnist), in both forms of a training loop: the same bits.
  *
  *   mlp FOLDER [train|loop] [EPOCHS]        FOLDER: /usr/share/datasets/fashion-mnist
- * Prints the test accuracy and the digest of the training state.
+ * Prints the test accuracy and the digest of the training state. Records the run, with a parameter, metrics, a tag and
+ * a file of its own: tarn track show mlp
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <tarn/tarn.h>
 
 /* Form 1: one loss function; the shards of a rank run on all of its threads. Form 2: the loop by hand. */
@@ -14,11 +16,36 @@ static tarn_tensor *loss(tarn_step *step, const tarn_batch *batch, void *model)
     return tarn_cross_entropy(tarn_forward(step, model, batch->inputs), batch->targets);
 }
 
+/* The log calls work on any rank and thread, at any time, and wait for nothing. What one rank only knows needs a key of
+ * its own; keys below system/ are measurements, which may differ when a step is run again. */
+static void log_step(tarn_context *context, tarn_trainer *trainer)
+{
+    int64_t step = tarn_trainer_progress(trainer)->step;
+    struct rusage usage;
+    char key[64];
+    if (step % 100 || getrusage(RUSAGE_SELF, &usage)) return;
+    snprintf(key, sizeof key, "system/rank_%d/resident_megabytes", tarn_rank(context));
+    tarn_log_metric(tarn_trainer_tracker(trainer), key, (double)usage.ru_maxrss / 1024, step);
+}
+
+static void log_result(tarn_trainer *trainer, double mean, double accuracy, const char *digest)
+{
+    tarn_tracker *tracker = tarn_trainer_tracker(trainer);
+    tarn_log_metric(tracker, "test.accuracy", accuracy, tarn_trainer_progress(trainer)->step);
+    tarn_log_tag(tracker, "digest", digest);
+    FILE *file = fopen("result.txt", "w");
+    if (!file) return;
+    fprintf(file, "loss %.4f accuracy %.4f digest %s\n", mean, accuracy, digest);
+    fclose(file);
+    tarn_log_artifact(tracker, "result.txt", NULL);
+}
+
 static tarn_status run(tarn_context *context, const tarn_train_options *options, tarn_dataset *test, bool by_hand)
 {
     tarn_trainer *trainer;
     tarn_status status = tarn_trainer_create(&trainer, context, options);
     if (status) return status;
+    if (tarn_rank(context) == 0) tarn_log_param(tarn_trainer_tracker(trainer), "form", by_hand ? "loop" : "train");
     while (tarn_trainer_next(trainer)) {
         if (!by_hand) tarn_trainer_run_shards(trainer);
         for (tarn_step *step; (step = tarn_step_begin(trainer));) { /* shards that have not run yet */
@@ -26,12 +53,15 @@ static tarn_status run(tarn_context *context, const tarn_train_options *options,
             tarn_step_end(step);
         }
         tarn_optim_step(trainer);
+        log_step(context, trainer);
     }
     double mean, accuracy;
     char digest[65];
     if (!tarn_trainer_evaluate(trainer, test, &mean, &accuracy) && !tarn_trainer_digest(trainer, digest) &&
-        tarn_rank(context) == 0)
+        tarn_rank(context) == 0) {
         printf("loss %.4f accuracy %.4f digest %s\n", mean, accuracy, digest);
+        log_result(trainer, mean, accuracy, digest);
+    }
     return tarn_trainer_finish(trainer);
 }
 
@@ -61,7 +91,8 @@ int main(int argc, char **argv)
                                   .batch = 128,
                                   .steps = (int64_t)(epochs * (double)tarn_dataset_length(train) / 128),
                                   .optim = {.kind = TARN_ADAMW, .lr = 2e-3, .weight_decay = 0.01},
-                                  .schedule = {.kind = TARN_COSINE, .warmup = 50}},
+                                  .schedule = {.kind = TARN_COSINE, .warmup = 50},
+                                  .track = &(tarn_track_options){.name = "mlp"}}, /* into mlruns */
             test, argc > 2 && !strcmp(argv[2], "loop"));
     tarn_dataset_close(test);
     tarn_dataset_close(train);
