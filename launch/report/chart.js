@@ -279,21 +279,22 @@ const chart = (() => {
     return { plot, panel, axis, series, range, across, down, left, right, top, bottom, width, height, view, pointer: element.querySelector(".pointer") };
   }
 
+  /* Lines where a run began again. A label has the room up to the next line, or the edge, and is there as far as it has
+   * room: whole, without the ranks, or not at all. */
   function starts(data, view, axis, range, across, top, bottom, labelled) {
-    let svg = "", free = -Infinity;
+    let svg = "";
     data.runs.forEach((run, index) => {
       if (!view.shown[index]) return;
-      for (const start of run.starts) {
-        const at = axis === "time" ? start.time / 1000 : start.step;
-        if (at < range[0] || at > range[1]) continue;
-        const x = across(at);
+      const places = run.starts.map((start) => (axis === "time" ? start.time / 1000 : start.step));
+      run.starts.forEach((start, i) => {
+        if (places[i] < range[0] || places[i] > range[1]) return;
+        const x = across(places[i]), next = Math.min(range[1], ...places.filter((place, k) => place > places[i] || (place === places[i] && k > i)));
         svg += `<path class="start${data.runs.length > 1 ? " faint" : ""}" d="M${f(x)} ${top}V${bottom}"/>`;
-        const label = "\u21bb restart" + (start.ranks ? ` \u00b7 ${Number(start.ranks)} rank${start.ranks === 1 ? "" : "s"}` : "");
-        if (labelled && data.runs.length === 1 && x > free) {
-          svg += `<text class="start-label" x="${f(x + 5)}" y="${top + 10}">${label}</text>`;
-          free = x + 8 + label.length * 6.4;
-        }
-      }
+        if (!labelled || data.runs.length > 1) return;
+        const words = ["\u21bb restart" + (start.ranks ? ` \u00b7 ${Number(start.ranks)} rank${start.ranks === 1 ? "" : "s"}` : ""), "\u21bb restart"];
+        const label = words.find((text) => 8 + text.length * 6.4 < across(next) - x);
+        if (label) svg += `<text class="start-label" x="${f(x + 5)}" y="${top + 10}">${label}</text>`;
+      });
     });
     return svg;
   }

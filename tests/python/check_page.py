@@ -171,6 +171,12 @@ CROWDED = """
     const edge = svg.getBoundingClientRect();
     for (const t of svg.querySelectorAll("text.y"))
       if (t.getBoundingClientRect().left < edge.left - 1) out.push(svg.parentNode.id + ": a label is cut off: " + t.textContent);
+    const lines = [...svg.querySelectorAll("path.start")].map((p) => p.getBoundingClientRect().left);
+    for (const t of svg.querySelectorAll("text.start-label")) {
+      const box = t.getBoundingClientRect();
+      if (box.right > edge.right + 1) out.push(`${svg.parentNode.id}: "${t.textContent}" is cut off`);
+      if (lines.some((x) => x > box.left && x < box.right)) out.push(`${svg.parentNode.id}: the line of a restart crosses "${t.textContent}"`);
+    }
   }
   return out.slice(0, 5);
 })()
