@@ -1,8 +1,11 @@
 /* schema.c - the keys of a run file, with their types, defaults, ranges and conditions.
  *
- * Invariants: a key that may change on resume changes no bit of the training state up to the step where the run was
- * saved; everything else belongs to the run. docs/internals/configuration.md shows this table, and a test compares the
- * two.
+ * Invariants
+ *  1. A key that may change on resume changes no bit of the training state up to the step where the run was saved;
+ *     everything else belongs to the run.
+ *  2. A value that is used where a key of the training is not given is its default here, also where it depends on
+ *     another key: the record shows it, and given in a file it is no change.
+ *  3. docs/internals/configuration.md shows this table, and a test compares the two.
  */
 #include "launch/schema.h"
 
@@ -64,7 +67,7 @@ const tarn_config_key tarn_run_schema[] = {
      .help = "evaluations without a better checkpoint.best after which the run ends; 0 = never"},
 
     {"optim.kind", TARN_CONFIG_CHOICE, "adamw", .choices = "adamw|sgd", .help = "the optimizer"},
-    {"optim.lr", TARN_CONFIG_NUMBER, POSITIVE, .help = "learning rate; when not given 0.001 (adamw), 0.01 (sgd)"},
+    {"optim.lr", TARN_CONFIG_NUMBER, "adamw=0.001|sgd=0.01", POSITIVE, .by = "optim.kind", .help = "learning rate"},
     {"optim.momentum", TARN_CONFIG_NUMBER, "0", SHARE, .when = "optim.kind=sgd", .help = "0 = plain gradient descent"},
     {"optim.nesterov", TARN_CONFIG_BOOLEAN, "false", .when = "optim.kind=sgd", .help = "look ahead along the momentum"},
     {"optim.beta1", TARN_CONFIG_NUMBER, "0.9", .low = DBL_MIN, .high = 0.999999999, .when = "optim.kind=adamw",

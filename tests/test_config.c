@@ -323,6 +323,38 @@ Test(config, resume)
     tarn_config_destroy(begun);
 }
 
+/* A checkpoint of before the default was written down has no such key in its text. */
+Test(config, a_default_by_choice_is_written_down_and_is_no_change)
+{
+    tarn_config *begun = parse(mlp), *now;
+    cr_assert_eq(tarn_config_number(begun, "optim.lr"), 1e-3);
+    cr_assert_str_eq(tarn_config_value_text(begun, "optim.lr"), "0.001");
+    cr_assert_str_eq(tarn_config_where(begun, "optim.lr"), "default");
+    cr_assert(strstr(tarn_config_text(begun), "  kind: adamw\n  lr: 0.001\n"), "%s", tarn_config_text(begun));
+    static const char *const sgd[] = {"optim.kind=sgd"}, *const same[] = {"optim.lr=1e-3"},
+                             *const other[] = {"optim.lr=0.01"},
+                             *const sgd_same[] = {"optim.kind=sgd", "optim.lr=0.01"};
+    tarn_status status;
+    now = load(mlp, 1, same, &status);
+    cr_assert_eq(tarn_config_check_resume(context, now, begun), TARN_OK);
+    cr_assert_eq(tarn_config_check_resume(context, begun, now), TARN_OK);
+    tarn_config_destroy(now);
+    now = load(mlp, 1, other, &status);
+    cr_assert_eq(tarn_config_check_resume(context, now, begun), TARN_ERROR_CONFIG);
+    const char *message = tarn_get_error(context)->message;
+    cr_assert(strstr(message, "optim.lr: is 0.01 now") && strstr(message, "begun with 0.001"), "%s", message);
+    tarn_error_clear(context);
+    tarn_config_destroy(now);
+    tarn_config_destroy(begun);
+    begun = load(mlp, 1, sgd, &status);
+    cr_assert_eq(tarn_config_number(begun, "optim.lr"), 1e-2);
+    now = load(mlp, 2, sgd_same, &status);
+    cr_assert_eq(tarn_config_check_resume(context, now, begun), TARN_OK);
+    cr_assert_str_eq(tarn_config_text(now), tarn_config_text(begun));
+    tarn_config_destroy(now);
+    tarn_config_destroy(begun);
+}
+
 Test(config, failures_of_the_caller_name_the_place)
 {
     tarn_config *config = parse(whole);
@@ -341,6 +373,30 @@ static size_t section_of(const char *name)
     return strcspn(name, ".");
 }
 
+/* The row of a key, up to `before`, that others may depend on: a choice without a condition. -1 when it is none. */
+static int choice_above(const char *name, int before)
+{
+    for (int i = 0; i < before; i++)
+        if (!strcmp(tarn_run_schema[i].name, name) && tarn_run_schema[i].type == TARN_CONFIG_CHOICE &&
+            !tarn_run_schema[i].when)
+            return i;
+    return -1;
+}
+
+/* A default by choice lists the choices in their order: "adamw=0.001|sgd=0.01". */
+static void expect_all_choices(const char *name, const char *fallback, const char *choices)
+{
+    for (const char *choice = choices; *choice;) {
+        size_t length = strcspn(choice, "|");
+        cr_assert(!strncmp(fallback, choice, length) && fallback[length] == '=', "%s: \"%s\" is not \"%.*s=\"", name,
+                  fallback, (int)length, choice);
+        fallback += strcspn(fallback, "|");
+        fallback += *fallback == '|';
+        choice += length + (choice[length] == '|');
+    }
+    cr_assert_not(*fallback, "%s has a default for %s", name, fallback);
+}
+
 Test(config, the_schema_is_sound)
 {
     for (int i = 0; i < tarn_run_schema_count; i++) {
@@ -348,6 +404,12 @@ Test(config, the_schema_is_sound)
         cr_assert(key->help && *key->help, "%s has no help", key->name);
         cr_assert_not(key->required && key->fallback, "%s is required and has a default", key->name);
         cr_assert_eq(key->type == TARN_CONFIG_CHOICE, key->choices != NULL, "%s", key->name);
+        if (key->by) {
+            int row = choice_above(key->by, i);
+            cr_assert(row >= 0 && key->fallback && !key->when, "%s depends on %s, no choice above it", key->name,
+                      key->by);
+            expect_all_choices(key->name, key->fallback, tarn_run_schema[row].choices);
+        }
         for (int j = 0; j < i; j++) {
             const char *other = tarn_run_schema[j].name;
             cr_assert(strcmp(key->name, other), "%s stands twice", other);
@@ -359,11 +421,8 @@ Test(config, the_schema_is_sound)
         if (!key->when) continue;
         char condition[64];
         snprintf(condition, sizeof condition, "%.*s", (int)strcspn(key->when, "="), key->when);
-        bool found = false;
-        for (int j = 0; j < i; j++)
-            found |= !strcmp(tarn_run_schema[j].name, condition) && tarn_run_schema[j].type == TARN_CONFIG_CHOICE &&
-                     !tarn_run_schema[j].when;
-        cr_assert(found, "%s depends on %s, which is no choice above it", key->name, condition);
+        cr_assert(choice_above(condition, i) >= 0, "%s depends on %s, which is no choice above it", key->name,
+                  condition);
     }
 }
 
@@ -379,7 +438,10 @@ static char *table(void)
         fprintf(out, "| `%s` | ", key->name);
         for (const char *at = key->choices ? key->choices : types[key->type]; *at; at++)
             fprintf(out, *at == '|' ? ", " : "%c", *at);
-        fprintf(out, " | %s | ", key->required ? "required" : key->fallback ? key->fallback : "none");
+        fprintf(out, " | ");
+        for (const char *at = key->required ? "required" : key->fallback ? key->fallback : "none"; *at; at++)
+            fprintf(out, *at == '|' ? ", " : "%c", *at);
+        fprintf(out, " | ");
         for (const char *at = key->when ? key->when : "always"; *at; at++)
             fprintf(out, *at == '|' ? " or " : "%c", *at);
         fprintf(out, " | %s | %s |\n", key->may_change ? "may change" : "stays", key->help);

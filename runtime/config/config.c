@@ -128,15 +128,37 @@ static tarn_status apply_override(tarn_config *config, tarn_context *context, co
 
 /* ---- what the schema asks of the whole --------------------------------------------------------------------------- */
 
+/* The default of a row as it is for this configuration, freed by the caller; NULL (recorded) without memory. */
+static char *default_of(const tarn_config *config, tarn_context *context, const tarn_config_key *key)
+{
+    const char *begin = key->fallback;
+    size_t length = strlen(begin);
+    const char *choice = key->by ? tarn_config_string(config, key->by) : NULL;
+    for (const char *at = choice ? begin : NULL; at; at = strchr(at, '|')) {
+        at += *at == '|';
+        size_t name = strcspn(at, "=");
+        if (name != strlen(choice) || strncmp(at, choice, name)) continue;
+        begin = at + name + 1;
+        length = strcspn(begin, "|");
+        break;
+    }
+    char *text = strndup(begin, length);
+    if (!text) tarn_fail(context, TARN_ERROR_MEMORY, TARN_HERE, "out of memory while reading %s", config->name);
+    return text;
+}
+
 static tarn_status fill_defaults(tarn_config *config, tarn_context *context)
 {
-    /* Conditions look at keys that have none themselves: those first. */
-    for (int conditional = 0; conditional < 2; conditional++) {
+    /* Conditions and defaults look at keys that have neither condition nor such a default themselves: those first. */
+    for (int dependent = 0; dependent < 2; dependent++) {
         for (int i = 0; i < config->keys; i++) {
             const tarn_config_key *key = &config->schema[i];
             tarn_config_value *value = &config->values[i];
-            if (value->given || !key->fallback || (key->when != NULL) != conditional || !applies(config, i)) continue;
-            tarn_status status = tarn_config_value_set_text(value, context, key, key->fallback, "default");
+            if (value->given || !key->fallback || (key->when || key->by) != dependent || !applies(config, i)) continue;
+            char *text = default_of(config, context, key);
+            if (!text) return TARN_ERROR_MEMORY;
+            tarn_status status = tarn_config_value_set_text(value, context, key, text, "default");
+            free(text);
             if (status) return status;
             free(value->where);
             value->where = NULL;

@@ -19,6 +19,7 @@ typedef struct tarn_config_key {
     const char *name;
     tarn_config_type type;
     const char *fallback; /* default as text; NULL = no value */
+    const char *by;       /* the choice that the default depends on; fallback is then "adamw=0.001|sgd=0.01" */
     const char *choices;
     double low, high; /* inclusive range of numbers; both 0 = any */
     bool required;
