@@ -1,9 +1,9 @@
 /* command_train.c - tarn train: a run file, overrides, ranks that agree on everything before the first step. */
-#include "checkpoint/store.h"
 #include "launch/command.h"
 #include "launch/log_model.h"
 #include "launch/plan.h"
 #include "launch/progress.h"
+#include "launch/resume.h"
 #include "launch/run.h"
 #include "launch/sagemaker.h"
 #include "launch/schema.h"
@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct arguments {
     const char *file;
@@ -37,10 +36,14 @@ static void print_help(void)
            "  --expect-ranks N   fail unless exactly N ranks were started\n"
            "  --sagemaker        take key=value from SageMaker's hyper-parameters, keep checkpoints in its folder;\n"
            "                     the run file may be left out. Also without the option inside a training job\n\n"
-           "keys (* may change on resume):\n");
+           "keys (* may change on resume, + may name another file of the same contents then):\n");
     for (int i = 0; i < tarn_run_schema_count; i++) {
         const tarn_config_key *key = &tarn_run_schema[i];
-        printf("  %s%-22s %s", key->may_change ? "*" : " ", key->name, key->help ? key->help : "");
+        printf("  %s%-22s %s",
+               key->may_change ? "*"
+               : key->may_move ? "+"
+                               : " ",
+               key->name, key->help ? key->help : "");
         if (key->choices) printf(" (%s)", key->choices);
         if (key->fallback) printf(" [%s]", key->fallback);
         printf("\n");
@@ -108,51 +111,20 @@ static tarn_status check_ranks(tarn_context *context, const arguments *arguments
                      arguments->expect_ranks, tarn_ranks(context));
 }
 
-/* A resume with another configuration is refused by the key that differs. Rank 0 looks; all learn. The first weights
- * matter only where there is nothing to resume: then their file must be there, else it is not asked for. */
-static tarn_status check_resume(tarn_context *context, tarn_run *run, bool from_scratch)
-{
-    const char *directory = run->options.checkpoint_directory;
-    tarn_status status = TARN_OK;
-    uint64_t resumes = 0;
-    if (tarn_rank(context) == 0 && directory && !from_scratch && !access(directory, R_OK)) {
-        tarn_checkpoint_info *infos = NULL;
-        int count = 0;
-        char *text = NULL;
-        status = tarn_checkpoint_list(context, directory, false, &infos, &count);
-        free(infos);
-        resumes = !status && count > 0;
-        if (resumes) status = tarn_checkpoint_peek(context, directory, "text/config", &text);
-        tarn_config *begun_with = NULL;
-        if (!status && text && *text)
-            status = tarn_config_parse(&begun_with, context, tarn_run_schema, tarn_run_schema_count, text, directory);
-        if (!status && begun_with) status = tarn_config_check_resume(context, run->config, begun_with);
-        tarn_config_destroy(begun_with);
-        free(text);
-    }
-    status = tarn_agree(context, status, "comparing the configuration with the checkpoint");
-    if (!status) status = tarn_comm_or_all(tarn_get_comm(context), &resumes, 1, "telling whether this is a resume");
-    if (status) return status;
-    if (resumes)
-        run->options.init_from = NULL;
-    else
-        status = tarn_run_check_file(context, run->config, "model.init_from");
-    return tarn_agree(context, status, "looking for the first weights");
-}
-
 /* What a run that goes on has other values of than its record holds, which keeps the first ones. */
 typedef struct changed_keys {
-    char text[1024]; /* "train.steps=260 checkpoint.keep=5" */
+    char text[4096]; /* "train.steps=260, checkpoint.keep=5" */
     int count;
     bool odd; /* one of them may not change: this is another training in the record of the first */
 } changed_keys;
 
-static void add_changed(changed_keys *changed, const tarn_config_key *key, const char *value)
+/* resumed: what files hold that have moved was compared. */
+static void add_changed(changed_keys *changed, const tarn_config_key *key, const char *value, bool resumed)
 {
     size_t used = strlen(changed->text);
     snprintf(changed->text + used, sizeof changed->text - used, "%s%s=%.200s", used ? ", " : "", key->name, value);
     changed->count++;
-    changed->odd = changed->odd || !key->may_change;
+    changed->odd = changed->odd || !(key->may_change || (key->may_move && resumed));
 }
 
 /* Once, at the start that changed them: the tag says whether this one did. */
@@ -169,7 +141,7 @@ static void tell_changed(tarn_context *context, tarn_tracker *tracker, const cha
 }
 
 /* Values longer than MLflow takes are cut by the tracker. */
-static void log_parameters(tarn_context *context, tarn_tracker *tracker, const tarn_config *config)
+static void log_parameters(tarn_context *context, tarn_tracker *tracker, const tarn_config *config, bool resumed)
 {
     changed_keys changed = {0};
     for (int i = 0; i < tarn_run_schema_count; i++) {
@@ -179,7 +151,7 @@ static void log_parameters(tarn_context *context, tarn_tracker *tracker, const t
         if (!own) continue;
         tarn_environment_hide_logins(own);
         if (tarn_track_param_differs(tracker, key->name, own))
-            add_changed(&changed, key, own);
+            add_changed(&changed, key, own, resumed);
         else
             tarn_log_param(tracker, key->name, own);
         free(own);
@@ -224,7 +196,7 @@ static tarn_status train(tarn_context *context, tarn_run *run, const arguments *
         printf("resumed at step %lld from %s\n", (long long)begun, run->options.checkpoint_directory);
     fflush(stdout);
     tarn_tracker *tracker = tarn_trainer_tracker(trainer);
-    if (tracker && tarn_rank(context) == 0) log_parameters(context, tracker, run->config);
+    if (tracker && tarn_rank(context) == 0) log_parameters(context, tracker, run->config, begun > 0);
     if (speaks) tarn_progress_start(&display, tracker, begun, tarn_module_is_gpt(run->model), arguments->quiet);
     while (tarn_trainer_next(trainer)) {
         tarn_trainer_run_shards(trainer);
@@ -266,7 +238,7 @@ int tarn_command_train(int argc, char **argv)
                                   arguments.override_count, arguments.overrides);
     if (!status) status = tarn_run_open(&run, context, config, NULL, false);
     if (tarn_get_comm(context)) status = tarn_agree(context, status, "reading the run file and opening the data");
-    if (!status) status = check_resume(context, &run, arguments.from_scratch);
+    if (!status) status = tarn_run_check_resume(context, &run, arguments.from_scratch);
     if (!status && arguments.dry_run)
         tarn_plan_print(context, &run);
     else if (!status)

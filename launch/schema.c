@@ -1,8 +1,9 @@
 /* schema.c - the keys of a run file, with their types, defaults, ranges and conditions.
  *
  * Invariants
- *  1. A key that may change on resume changes no bit of the training state up to the step where the run was saved;
- *     everything else belongs to the run.
+ *  1. A key that may change on resume changes no bit of the training state up to the step where the run was saved; a
+ *     key that may move names data, whose contents may not change (resume.c compares them); everything else belongs to
+ *     the run.
  *  2. A value that is used where a key of the training is not given is its default here, also where it depends on
  *     another key: the record shows it, and given in a file it is no change.
  *  3. docs/internals/configuration.md shows this table, and a test compares the two.
@@ -42,14 +43,17 @@ const tarn_config_key tarn_run_schema[] = {
     {"model.freeze", TARN_CONFIG_STRING, .help = "shell pattern of the names of parameters that stay as they are"},
 
     {"data.kind", TARN_CONFIG_CHOICE, .choices = "text|idx", .required = true, .help = "where samples come from"},
-    {"data.path", TARN_CONFIG_STRING, .required = true, .when = "data.kind=text", .help = "a UTF-8 text"},
+    {"data.path", TARN_CONFIG_STRING, .required = true, .may_move = true, .when = "data.kind=text",
+     .help = "a UTF-8 text"},
     {"data.tokenizer", TARN_CONFIG_CHOICE, "char", .choices = "char|byte", .when = "data.kind=text",
      .help = "what a token is"},
-    {"data.images", TARN_CONFIG_STRING, .required = true, .when = "data.kind=idx",
+    {"data.images", TARN_CONFIG_STRING, .required = true, .may_move = true, .when = "data.kind=idx",
      .help = "images in IDX format, plain or gzipped"},
-    {"data.labels", TARN_CONFIG_STRING, .required = true, .when = "data.kind=idx", .help = "their labels"},
-    {"data.test_images", TARN_CONFIG_STRING, .when = "data.kind=idx", .help = "images for validation"},
-    {"data.test_labels", TARN_CONFIG_STRING, .when = "data.kind=idx", .help = "their labels"},
+    {"data.labels", TARN_CONFIG_STRING, .required = true, .may_move = true, .when = "data.kind=idx",
+     .help = "their labels"},
+    {"data.test_images", TARN_CONFIG_STRING, .may_move = true, .when = "data.kind=idx",
+     .help = "images for validation"},
+    {"data.test_labels", TARN_CONFIG_STRING, .may_move = true, .when = "data.kind=idx", .help = "their labels"},
     {"data.validation", TARN_CONFIG_NUMBER, "0", SHARE, .help = "share cut from the end of the data for validation"},
 
     {"train.batch", TARN_CONFIG_INTEGER, "32", FROM_ONE,

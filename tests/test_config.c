@@ -355,6 +355,25 @@ Test(config, a_default_by_choice_is_written_down_and_is_no_change)
     tarn_config_destroy(begun);
 }
 
+/* What the files hold is not looked at here: tests/test_resume_keys.c. */
+Test(config, files_may_move_but_not_come_or_go)
+{
+    static const char *const moved[] = {"data.images=elsewhere/images.gz", "data.labels=b.gz"},
+                             *const tested[] = {"data.test_images=c.gz", "data.test_labels=d.gz"};
+    tarn_status status;
+    tarn_config *begun = parse(mlp), *now = load(mlp, 2, moved, &status);
+    cr_assert_eq(tarn_config_check_resume(context, now, begun), TARN_OK);
+    tarn_config_destroy(now);
+    now = load(mlp, 2, tested, &status);
+    cr_assert_eq(tarn_config_check_resume(context, now, begun), TARN_ERROR_CONFIG);
+    cr_assert(strstr(tarn_get_error(context)->message, "data.test_images: is c.gz now"));
+    tarn_error_clear(context);
+    cr_assert_eq(tarn_config_check_resume(context, begun, now), TARN_ERROR_CONFIG);
+    cr_assert(strstr(tarn_get_error(context)->message, "data.test_images: is not given now"));
+    tarn_config_destroy(now);
+    tarn_config_destroy(begun);
+}
+
 Test(config, failures_of_the_caller_name_the_place)
 {
     tarn_config *config = parse(whole);
@@ -404,6 +423,7 @@ Test(config, the_schema_is_sound)
         cr_assert(key->help && *key->help, "%s has no help", key->name);
         cr_assert_not(key->required && key->fallback, "%s is required and has a default", key->name);
         cr_assert_eq(key->type == TARN_CONFIG_CHOICE, key->choices != NULL, "%s", key->name);
+        cr_assert(!key->may_move || (key->type == TARN_CONFIG_STRING && !key->may_change), "%s", key->name);
         if (key->by) {
             int row = choice_above(key->by, i);
             cr_assert(row >= 0 && key->fallback && !key->when, "%s depends on %s, no choice above it", key->name,
@@ -444,7 +464,11 @@ static char *table(void)
         fprintf(out, " | ");
         for (const char *at = key->when ? key->when : "always"; *at; at++)
             fprintf(out, *at == '|' ? " or " : "%c", *at);
-        fprintf(out, " | %s | %s |\n", key->may_change ? "may change" : "stays", key->help);
+        fprintf(out, " | %s | %s |\n",
+                key->may_change ? "may change"
+                : key->may_move ? "may move"
+                                : "stays",
+                key->help);
     }
     fclose(out);
     return text;

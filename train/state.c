@@ -8,10 +8,11 @@
  *   state/skipped ...            i64 each: what tarn_run_counts holds
  *   history/step, loss, accuracy the evaluations so far, state/evaluations of them; capacity a power of two times 256
  *   user/<name>                  the user's own state, bytes
- *   text/config, vocabulary, tokenizer, run_id, fingerprint
+ *   text/config, vocabulary, tokenizer, run_id, fingerprint, validation_digest
  *
  * Parameters, moments and step make the digest. The fingerprint names what the bits depend on beside them; a resume
- * with another one is refused, naming the key.
+ * with another one is refused, naming the key. What the validation data hold is no part of it: no bit depends on them,
+ * and from C they may be others; `tarn train` compares their digest (launch/resume.c).
  */
 #include "checkpoint/files.h"
 #include "track/tracker.h"
@@ -277,7 +278,7 @@ void tarn_trainer_tell_unused(const tarn_trainer *trainer)
 
 /* ---- saving ------------------------------------------------------------------------------------------------------ */
 
-enum { SAVED_TEXTS = 5 };
+enum { SAVED_TEXTS = 6 };
 
 static void settle_record(void *tracker, int64_t mark)
 {
@@ -287,11 +288,13 @@ static void settle_record(void *tracker, int64_t mark)
 static tarn_checkpoint_request request_of(const tarn_trainer *trainer, tarn_checkpoint_text texts[SAVED_TEXTS])
 {
     const char *vocabulary = tarn_text_vocabulary(trainer->options.data);
+    const tarn_dataset *validation = trainer->options.validation;
     texts[0] = (tarn_checkpoint_text){"text/config", trainer->options.config_text ? trainer->options.config_text : ""};
     texts[1] = (tarn_checkpoint_text){"text/vocabulary", vocabulary ? vocabulary : ""};
     texts[2] = (tarn_checkpoint_text){"text/tokenizer", vocabulary ? *vocabulary ? "char" : "byte" : ""};
     texts[3] = (tarn_checkpoint_text){"text/run_id", trainer->run_id};
     texts[4] = (tarn_checkpoint_text){"text/fingerprint", trainer->fingerprint};
+    texts[5] = (tarn_checkpoint_text){"text/validation_digest", validation ? tarn_dataset_digest(validation) : ""};
     return (tarn_checkpoint_request){.step = trainer->step,
                                      .entries = trainer->entries,
                                      .entry_count = trainer->entry_count,

@@ -391,7 +391,8 @@ tarn_status tarn_config_check_resume(tarn_context *context, const tarn_config *c
         const tarn_config_key *key = &config->schema[i];
         const tarn_config_value *now = &config->values[i], *then = value_of(begun_with, key->name);
         const char *now_text = now->has ? now->text : "not given", *then_text = then->has ? then->text : "not given";
-        if (key->may_change || (now->has == then->has && !strcmp(now_text, then_text))) continue;
+        if (key->may_change || (key->may_move && now->has && then->has)) continue;
+        if (now->has == then->has && !strcmp(now_text, then_text)) continue;
         return tarn_config_fail(
             context, config, key->name,
             "is %s now, but the run in the checkpoint was begun with %s, and this key may not change when a "

@@ -24,6 +24,7 @@ typedef struct tarn_config_key {
     double low, high; /* inclusive range of numbers; both 0 = any */
     bool required;
     bool may_change;  /* may differ on resume */
+    bool may_move;    /* a file: on resume another path, which the caller finds to hold the same */
     const char *when; /* "model.kind=gpt": the key belongs to that choice only; NULL = always */
     const char *help;
 } tarn_config_key;
@@ -58,7 +59,8 @@ tarn_status tarn_config_fail(tarn_context *context, const tarn_config *config, c
  * the same text. */
 const char *tarn_config_text(const tarn_config *config);
 /* Compares with the configuration a run was begun with: a key that differs and may not change is an error that names
- * it, both values and the remedy. */
+ * it, both values and the remedy. Keys that may move pass where both have a value: what the files hold is the caller's
+ * to compare. */
 tarn_status tarn_config_check_resume(tarn_context *context, const tarn_config *config, const tarn_config *begun_with);
 
 /* The nearest of words separated by |, or false when none is near. */
