@@ -2,7 +2,6 @@
 #include "ops/onnx.h"
 #include "ops/attributes.h"
 
-
 /* 0.5 x (1 + erf(x / sqrt 2)); one operator since opset 20. */
 static const char *gelu(tarn_onnx_call *call, const char *x)
 {

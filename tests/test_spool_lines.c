@@ -164,7 +164,9 @@ Test(spool, a_run_goes_on_over_damaged_lines)
     /* What was damaged is recorded again: the sink has two steps twice, which it tells apart by (key, step). */
     cr_assert_eq(taken_of(TARN_TRACK_METRIC, "loss"), 22);
     cr_assert_eq(taken_of(TARN_TRACK_PARAM, NULL), 0);
-    cr_assert_eq(warnings, 1, "%s", heard);
+    /* Told when it begins, and with the counts at its end. */
+    cr_assert_eq(warnings, 2, "%s", heard);
+    cr_assert(strstr(heard, "2 damaged lines of the spool"), "%s", heard);
     free(text);
     free(path);
     free(id);

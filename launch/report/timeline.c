@@ -5,7 +5,6 @@
  */
 #include "launch/report/report.h"
 
-
 /* When the newest point before `before` was logged; `after` when there is none. */
 static int64_t last_sign(const tarn_run_view *view, int64_t after, int64_t before)
 {
