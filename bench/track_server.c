@@ -2,8 +2,7 @@
  * (the sink alone, and the whole way from tarn_log_metric through the spool), and a bare loop of libcurl that posts the
  * same bodies over one connection.
  *
- * usage: track_server PYTHON [ROUNDS [METRICS]]   PYTHON has mlflow, and starts the server
- * (tests/python/mlflow_server.py)
+ * usage: track_server PYTHON [REQUESTS]   PYTHON has mlflow, and starts the server (tests/python/mlflow_server.py)
  *
  * Sink and curl take turns, so that both meet the same machine; each round is a run of its own at the server. Prints
  * the medians of metrics a second and their ratios.
