@@ -13,8 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include "runtime/backend/cpu/gemm.h"
+#include "runtime/base/clock.h"
 
 typedef enum product { FORWARD, GRADIENT_X, GRADIENT_W, PRODUCTS } product;
 static const char *const product_names[PRODUCTS] = {"forward", "dX", "dW"};
@@ -32,13 +32,6 @@ static bool one_openmp_thread(void)
     *(void **)&set_threads = dlsym(RTLD_DEFAULT, "omp_set_num_threads");
     if (set_threads) set_threads(1);
     return set_threads != NULL;
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static void fill(float *x, size_t count)
@@ -85,13 +78,13 @@ static void measure(const side *own, product kind, int64_t rows, int64_t outputs
             if (way == 1 && !weights) continue;
             tarn_gemm_f32 h = g;
             h.packed_b = way == 1 ? packed : NULL;
-            double start = now();
+            double start = tarn_seconds();
             if (way < 2)
                 own->gemm(&h, NULL, NULL);
             else
                 dnnl_sgemm(g.transpose_a ? 'T' : 'N', g.transpose_b ? 'T' : 'N', g.m, g.n, g.k, 1.0f, a, g.lda, b,
                            g.ldb, 0.0f, d, g.ldc);
-            double seconds = now() - start;
+            double seconds = tarn_seconds() - start;
             if (seconds < best[way]) best[way] = seconds;
         }
     double difference = 0;

@@ -5,28 +5,21 @@
  *
  * Nothing listens at the server's port while the metrics are logged. What the server has is read from its data base.
  */
-#include "bench/mlflow_server.h"
+#include "runtime/base/clock.h"
+#include "tests/mlflow_process.h"
 
-#include <netinet/in.h>
 #include <sys/resource.h>
 #include <tarn/tarn.h>
 
 enum { KEYS = 10 };
 
-static mlflow_server server;
+static tarn_test_mlflow server;
 
 static void quit(const char *why)
 {
     fprintf(stderr, "track_outage: %s\n", why);
-    mlflow_server_kill(&server);
+    tarn_test_mlflow_kill(&server);
     exit(1);
-}
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
 /* The most memory this process ever held, in MiB. */
@@ -35,17 +28,6 @@ static double peak(void)
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     return (double)usage.ru_maxrss / 1024;
-}
-
-static int free_port(void)
-{
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof name;
-    int probe = socket(AF_INET, SOCK_STREAM, 0);
-    if (probe < 0 || bind(probe, (struct sockaddr *)&name, size) || getsockname(probe, (struct sockaddr *)&name, &size))
-        quit("there is no free port");
-    close(probe);
-    return ntohs(name.sin_port);
 }
 
 /* Rows, distinct (key, step), wrong values and finished runs at the server. */
@@ -73,9 +55,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: track_outage PYTHON [METRICS, a multiple of %d]\n", KEYS);
         return 2;
     }
-    server = (mlflow_server){.python = argv[1], .folder = tarn_test_directory()};
-    int port = free_port();
-    snprintf(server.address, sizeof server.address, "http://127.0.0.1:%d", port);
+    server = (tarn_test_mlflow){.python = argv[1], .folder = tarn_test_directory(), .port = tarn_test_free_port()};
+    if (!server.port) quit("there is no free port");
+    snprintf(server.address, sizeof server.address, "http://127.0.0.1:%d", server.port);
     char *spool = tarn_test_format("%s/spool", server.folder);
     tarn_context *context;
     tarn_tracker *tracker;
@@ -83,25 +65,24 @@ int main(int argc, char **argv)
     if (tarn_track_open(&tracker, context,
                         &(tarn_track_options){.store = server.address, .spool = spool, .flush_timeout = 3600}))
         quit(tarn_get_error(context)->message);
-    double memory = peak(), start = now();
+    double memory = peak(), start = tarn_seconds();
     for (long i = 0; i < metrics; i++) {
         char key[8] = {'k', (char)('0' + i % KEYS)};
         tarn_log_metric(tracker, key, (double)(i / KEYS) * 0.25 + (double)(i % KEYS), i / KEYS);
     }
     printf("recorded %ld metrics in %.2f s while nothing listens at %s: %.0f MiB of memory at most, %.0f before\n",
-           metrics, now() - start, server.address, peak(), memory);
+           metrics, tarn_seconds() - start, server.address, peak(), memory);
     fflush(stdout);
-    const char *why = mlflow_server_start(&server, port);
-    if (why) quit(why);
-    start = now();
+    if (!tarn_test_mlflow_start(&server, false)) quit("the MLflow server does not start: has that Python mlflow?");
+    start = tarn_seconds();
     tarn_track_close(tracker, "FINISHED");
-    double seconds = now() - start;
+    double seconds = tarn_seconds() - start;
     long found[4];
     count(found);
     printf("the server came up and got all within %.0f s: %ld rows, %ld different (key, step), %ld wrong values, "
            "finished runs: %ld; %.0f MiB of memory at most\n",
            seconds, found[0], found[1], found[2], found[3], peak());
-    mlflow_server_kill(&server);
+    tarn_test_mlflow_kill(&server);
     tarn_exit(context);
     tarn_test_remove(server.folder);
     free(server.folder);

@@ -7,23 +7,18 @@
  * Sink and curl take turns, so that both meet the same machine; each round is a run of its own at the server. Prints
  * the medians of metrics a second and their ratios.
  */
-#include "bench/mlflow_server.h"
+#include "runtime/base/clock.h"
 #include "runtime/config/number.h"
+#include "tests/mlflow_process.h"
 #include "track/mlflow/mlflow.h"
 
 #include <cjson/cJSON.h>
+#include <curl/curl.h>
 #include <tarn/track.h>
 
 enum { MOST_REQUESTS = 1000, AT_ONCE = 1000, OWN = 200, WHOLE = 4, WHOLE_METRICS = 16000 };
 
-static mlflow_server server;
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
+static tarn_test_mlflow server;
 
 static int by_size(const void *a, const void *b)
 {
@@ -40,7 +35,7 @@ static double median(double *values, int count)
 static void quit(const char *why)
 {
     fprintf(stderr, "track_server: %s\n", why);
-    mlflow_server_kill(&server);
+    tarn_test_mlflow_kill(&server);
     exit(1);
 }
 
@@ -117,9 +112,9 @@ static double curl_request(CURL *curl, const char *run, int64_t k)
     }
     fputs("]}", body);
     fclose(body);
-    double start = now();
+    double start = tarn_seconds();
     if (post(curl, "api/2.0/mlflow/runs/log-batch", text) != 200) quit("a batch of curl was refused");
-    double seconds = now() - start;
+    double seconds = tarn_seconds() - start;
     free(text);
     return seconds;
 }
@@ -155,10 +150,10 @@ static double sink_request(tarn_sink *sink, int64_t k)
                                        .step = k * AT_ONCE + i,
                                        .time_ms = 1795400000000 + k * AT_ONCE + i};
     tarn_sink_report report;
-    double start = now();
+    double start = tarn_seconds();
     sink->write(sink, events, AT_ONCE, &report);
     if (report.taken != AT_ONCE || report.lost) quit(report.problem);
-    return now() - start;
+    return tarn_seconds() - start;
 }
 
 /* From the first tarn_log_metric to the end of the run at the server. */
@@ -169,12 +164,12 @@ static double whole_round(tarn_context *context, int64_t metrics)
     if (tarn_track_open(&tracker, context,
                         &(tarn_track_options){.store = server.address, .spool = spool, .flush_timeout = 600}))
         quit(tarn_get_error(context)->message);
-    double start = now();
+    double start = tarn_seconds();
     for (int64_t i = 0; i < metrics; i++)
         tarn_log_metric(tracker, "train.loss", value_of(i), i); /* the queue holds them */
     tarn_track_close(tracker, "FINISHED");
     free(spool);
-    return (double)metrics / (now() - start);
+    return (double)metrics / (tarn_seconds() - start);
 }
 
 /* ---- mlflow's own ------------------------------------------------------------------------------------------------ */
@@ -204,12 +199,11 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: track_server PYTHON [REQUESTS, %d to %d]\n", WHOLE, MOST_REQUESTS);
         return 2;
     }
-    server = (mlflow_server){.python = argv[1], .folder = tarn_test_directory()};
+    server = (tarn_test_mlflow){.python = argv[1], .folder = tarn_test_directory()};
     tarn_context *context;
     if (tarn_init(&context, NULL, NULL)) quit("tarn does not start");
     CURL *curl = open_curl();
-    const char *why = mlflow_server_start(&server, 0);
-    if (why) quit(why);
+    if (!tarn_test_mlflow_start(&server, false)) quit("the MLflow server does not start: has that Python mlflow?");
     static double ours[MOST_REQUESTS], bare[MOST_REQUESTS], ratios[MOST_REQUESTS];
     double own[2], whole[WHOLE];
     char run[64];
@@ -234,7 +228,7 @@ int main(int argc, char **argv)
            own[0], own[1], mine, wire, all, whole[0], whole[WHOLE - 1]);
     printf("sink over log_metric %.0fx, whole way over log_metric %.0fx, sink over curl %.3fx\n", mine / theirs,
            all / theirs, ratio);
-    mlflow_server_kill(&server);
+    tarn_test_mlflow_kill(&server);
     tarn_exit(context);
     tarn_test_remove(server.folder);
     free(server.folder);

@@ -201,4 +201,14 @@ __attribute__((unused)) static char *board_path(const board_place *place, const 
     return found;
 }
 
+/* What a crash of the machine leaves at the end of a file: a piece of a record (which begins so), or zeros. */
+__attribute__((unused)) static void board_append_torn(const char *path, const char start[8], unsigned *seed)
+{
+    FILE *file = fopen(path, "ab");
+    char bytes[40] = {0};
+    if (rand_r(seed) % 2 == 0) memcpy(bytes, start, 8);
+    cr_assert(file && fwrite(bytes, 1, (size_t)(1 + rand_r(seed) % 40), file));
+    fclose(file);
+}
+
 #endif

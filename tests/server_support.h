@@ -6,8 +6,10 @@
 
 #include "tests/support.h"
 
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <time.h>
 
 typedef struct tarn_test_server {
@@ -19,6 +21,18 @@ typedef struct tarn_test_server {
 static inline void tarn_test_pause(double seconds)
 {
     nanosleep(&(struct timespec){(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)}, NULL);
+}
+
+/* A port of 127.0.0.1 at which nobody listens; 0: none. */
+static inline int tarn_test_free_port(void)
+{
+    struct sockaddr_in place = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof place;
+    int file = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool bound = file >= 0 && !bind(file, (struct sockaddr *)&place, length) &&
+                 !getsockname(file, (struct sockaddr *)&place, &length);
+    if (file >= 0) close(file);
+    return bound ? ntohs(place.sin_port) : 0;
 }
 
 /* Starts a server of tests/python; server->folder may be there with files for it. */

@@ -1,44 +1,21 @@
-/* spool_run_support.h - a folder with a store and a spool, trackers that use them, and what was warned of. */
+/* spool_run_support.h - trackers that use the store and the spool of a folder; random bits. */
 #ifndef TARN_TESTS_SPOOL_RUN_SUPPORT_H
 #define TARN_TESTS_SPOOL_RUN_SUPPORT_H
 
+#include "tests/record_support.h"
 #include "tests/spool_support.h"
-
-#include <criterion/criterion.h>
-
-static tarn_context *context;
-static char *folder, *store, *spool;
-static char heard[16384];
-static int warnings;
-
-__attribute__((unused)) static void hear(void *user, tarn_log_level level, const char *line)
-{
-    (void)user;
-    if (level != TARN_LOG_WARN) return;
-    warnings++;
-    snprintf(heard + strlen(heard), sizeof heard - strlen(heard), "%s\n", line);
-}
 
 __attribute__((unused)) static void begin(void)
 {
-    cr_assert_eq(tarn_init(&context, NULL, NULL), TARN_OK);
-    tarn_set_log(context, hear, NULL);
-    folder = tarn_test_directory();
-    store = tarn_test_format("%s/mlruns", folder);
-    spool = tarn_test_format("%s/spool", folder);
+    begin_record("mlruns");
     unsetenv("MLFLOW_TRACKING_URI");
     unsetenv("MLFLOW_RUN_ID");
 }
 
 __attribute__((unused)) static void end(void)
 {
-    tarn_test_remove(folder);
-    free(folder);
-    free(store);
-    free(spool);
     forget_taken();
-    tarn_error_clear(context);
-    tarn_exit(context);
+    end_record();
 }
 
 __attribute__((unused)) static tarn_tracker *open_with(const tarn_track_options *options)

@@ -86,6 +86,16 @@ __attribute__((unused)) static bool tarn_test_write(const char *path, const void
     return written;
 }
 
+/* The same to the file `name` of a folder. */
+__attribute__((unused)) static bool tarn_test_write_in(const char *folder, const char *name, const void *data,
+                                                       size_t size)
+{
+    char *path = tarn_test_format("%s/%s", folder, name);
+    bool written = path && tarn_test_write(path, data, size);
+    free(path);
+    return written;
+}
+
 /* Reads a whole file as a string (NULL when it cannot be read); *bytes may be NULL. */
 __attribute__((unused)) static char *tarn_test_read(const char *path, size_t *bytes)
 {

@@ -38,7 +38,7 @@ static void wait_for(const char *state, long long number)
 Test(mlflow_server, killed_servers_and_senders_cost_no_point_and_double_none)
 {
     enum { COUNT = 24000 };
-    real_server server = {0};
+    tarn_test_mlflow server = {0};
     char *folder = tarn_test_directory(), *state = tarn_test_format("%s/state", folder);
     char *log = tarn_test_format("%s/log", folder);
     int status;
@@ -51,7 +51,7 @@ Test(mlflow_server, killed_servers_and_senders_cost_no_point_and_double_none)
     cr_assert(WIFSIGNALED(status), "the sender ended before it was killed");
     sender = start_sender(server.address, state, "24000", log);
     wait_for(state, 6000);
-    kill_server(&server);
+    tarn_test_mlflow_kill(&server);
     tarn_test_pause(1);
     cr_assert_eq(waitpid(sender, NULL, WNOHANG), 0);
     start_server(&server, false);
@@ -108,7 +108,7 @@ Test(mlflow_server, a_killed_training_is_one_run_with_every_point_once)
         "train: {batch: 16, steps: 6000, eval_every: 500, threads: 1}\n"
         "checkpoint: {dir: checkpoints, every: 200}\n"
         "track: {system_every: 0.2, register: words, flush_timeout: 200, experiment: whole}\n";
-    real_server server = {0};
+    tarn_test_mlflow server = {0};
     char *folder = tarn_test_directory(), *text = tarn_test_format("%s/text.txt", folder), *output;
     char *file = tarn_test_format("%s/run.yaml", folder);
     cr_assert(tarn_test_write_text(text, 300) && tarn_test_write(file, run_file, sizeof run_file - 1));

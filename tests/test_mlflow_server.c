@@ -59,7 +59,7 @@ TestSuite(mlflow_server, .timeout = 600);
 
 Test(mlflow_server, mlflow_reads_back_what_was_sent)
 {
-    real_server server = {0};
+    tarn_test_mlflow server = {0};
     char *folder = tarn_test_directory(), *state = tarn_test_format("%s/state", folder), reason[TARN_SINK_PROBLEM];
     char *file = tarn_test_format("%s/file", folder), *model = make_model(folder),
          *tree = tarn_test_format("%s/tree/below", folder), *leaf = tarn_test_format("%s/leaf", tree);
@@ -182,7 +182,7 @@ Test(mlflow_server, mlflow_reads_back_what_was_sent)
 
 Test(mlflow_server, a_server_with_logins)
 {
-    real_server server = {0};
+    tarn_test_mlflow server = {0};
     char *folder = tarn_test_directory(), *state = tarn_test_format("%s/state", folder), reason[TARN_SINK_PROBLEM];
     char *file = tarn_test_format("%s/file", folder);
     static tarn_test_events all;

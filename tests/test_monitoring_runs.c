@@ -50,17 +50,6 @@ Test(monitoring, a_wrong_address_ends_all_ranks_and_a_taken_port_is_one_warning)
 
 /* ---- a real Prometheus ------------------------------------------------------------------------------------------- */
 
-static int free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int file = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    cr_assert_not(bind(file, (struct sockaddr *)&address, length));
-    cr_assert_not(getsockname(file, (struct sockaddr *)&address, &length));
-    close(file);
-    return ntohs(address.sin_port);
-}
-
 /* A command in the test's folder, its output in `log`. */
 static pid_t start(const char *command, const char *log)
 {
@@ -193,7 +182,8 @@ Test(monitoring, a_run_that_was_killed_goes_on_counting)
 Test(monitoring, prometheus_scrapes_a_run)
 {
     if (!has("prometheus")) return;
-    int metrics = free_port(), server = free_port();
+    int metrics = tarn_test_free_port(), server = tarn_test_free_port();
+    cr_assert(metrics && server);
     char *config = tarn_test_format("global: {scrape_interval: 1s, evaluation_interval: 1s}\n"
                                     "rule_files: [" MONITORING "alerts.yaml]\n"
                                     "scrape_configs:\n"

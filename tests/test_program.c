@@ -32,13 +32,6 @@ static const char mlp[] = "model: {kind: mlp, sizes: [784, 512, 512, 10]}\n"
                           "track: {store: null}\n";
 static char *folder;
 
-static void write_file(const char *name, const void *bytes, size_t count)
-{
-    char *path = tarn_test_format("%s/%s", folder, name);
-    cr_assert(tarn_test_write(path, bytes, count));
-    free(path);
-}
-
 static void write_images(void)
 {
     static unsigned char images[16 + IMAGES * 784] = {0, 0, 8, 3,  0, 0, IMAGES >> 8, IMAGES & 255,
@@ -48,8 +41,8 @@ static void write_images(void)
         labels[8 + i] = (unsigned char)(i % 10);
         for (int k = 0; k < 784; k++) images[16 + i * 784 + k] = (unsigned char)(k * (i % 10 + 1) + i);
     }
-    write_file("images.idx", images, sizeof images);
-    write_file("labels.idx", labels, sizeof labels);
+    cr_assert(tarn_test_write_in(folder, "images.idx", images, sizeof images));
+    cr_assert(tarn_test_write_in(folder, "labels.idx", labels, sizeof labels));
 }
 
 static void set_up(void)
@@ -58,10 +51,10 @@ static void set_up(void)
     char *text = tarn_test_format("%s/text.txt", folder);
     cr_assert(tarn_test_write_text(text, 300));
     free(text);
-    write_file("run.yaml", run_file, strlen(run_file));
-    write_file("small.yaml", small_gpt, strlen(small_gpt));
-    write_file("wide.yaml", wide_gpt, strlen(wide_gpt));
-    write_file("mlp.yaml", mlp, strlen(mlp));
+    cr_assert(tarn_test_write_in(folder, "run.yaml", run_file, strlen(run_file)));
+    cr_assert(tarn_test_write_in(folder, "small.yaml", small_gpt, strlen(small_gpt)));
+    cr_assert(tarn_test_write_in(folder, "wide.yaml", wide_gpt, strlen(wide_gpt)));
+    cr_assert(tarn_test_write_in(folder, "mlp.yaml", mlp, strlen(mlp)));
     write_images();
 }
 

@@ -24,13 +24,6 @@ static const char image_run[] =
     "track: {store: null}\n";
 static char *folder;
 
-static void write_file(const char *name, const void *bytes, size_t count)
-{
-    char *path = tarn_test_format("%s/%s", folder, name);
-    cr_assert(tarn_test_write(path, bytes, count));
-    free(path);
-}
-
 /* Images and labels that depend on `kind`. */
 static void write_samples(const char *images, const char *labels, int kind)
 {
@@ -40,8 +33,8 @@ static void write_samples(const char *images, const char *labels, int kind)
         classes[8 + i] = (unsigned char)((i + kind) % 3);
         for (int k = 0; k < PIXELS; k++) pixels[16 + i * PIXELS + k] = (unsigned char)(k * (i % 3 + 1) * 7 + i + kind);
     }
-    write_file(images, pixels, sizeof pixels);
-    write_file(labels, classes, sizeof classes);
+    cr_assert(tarn_test_write_in(folder, images, pixels, sizeof pixels));
+    cr_assert(tarn_test_write_in(folder, labels, classes, sizeof classes));
 }
 
 static void set_up(void)
@@ -52,8 +45,8 @@ static void set_up(void)
     free(text);
     write_samples("images", "labels", 0);
     write_samples("seen", "named", 1);
-    write_file("text.yaml", text_run, strlen(text_run));
-    write_file("images.yaml", image_run, strlen(image_run));
+    cr_assert(tarn_test_write_in(folder, "text.yaml", text_run, strlen(text_run)));
+    cr_assert(tarn_test_write_in(folder, "images.yaml", image_run, strlen(image_run)));
 }
 
 static void tear_down(void)

@@ -12,14 +12,17 @@ static const char run_file[] = "seed: 5\n"
                                "checkpoint: {every: 20}\n"
                                "track: {store: null}\n";
 
-Test(run, trained_weights_are_the_same_in_spite_of_kills_and_stops)
+static void make_run(void)
 {
     char *path = tarn_test_format("%s/text.txt", folder);
     cr_assert(tarn_test_write_text(path, 300));
     free(path);
-    path = tarn_test_format("%s/run.yaml", folder);
-    cr_assert(tarn_test_write(path, run_file, strlen(run_file)));
-    free(path);
+    cr_assert(tarn_test_write_in(folder, "run.yaml", run_file, strlen(run_file)));
+}
+
+Test(run, trained_weights_are_the_same_in_spite_of_kills_and_stops)
+{
+    make_run();
     free(script(0, "exec $T run -n 2 -- $T train run.yaml --quiet checkpoint.dir=calm"));
     /* saved N: waits for a checkpoint of a step beyond the last one seen */
     char *output =
@@ -46,12 +49,7 @@ Test(run, trained_weights_are_the_same_in_spite_of_kills_and_stops)
 
 Test(run, a_restart_of_a_run_from_scratch_resumes)
 {
-    char *path = tarn_test_format("%s/text.txt", folder);
-    cr_assert(tarn_test_write_text(path, 300));
-    free(path);
-    path = tarn_test_format("%s/run.yaml", folder);
-    cr_assert(tarn_test_write(path, run_file, strlen(run_file)));
-    free(path);
+    make_run();
     char *output = script(0, "$T run -n 2 -- $T train run.yaml --quiet --from-scratch checkpoint.dir=dir & P=$!\n"
                              "until ls dir/ckpt-* >/dev/null 2>&1; do sleep 0.02; done\n"
                              "kill -KILL $(pgrep -P $(child $P) | tail -n 1); wait $P");
@@ -63,12 +61,7 @@ Test(run, a_restart_of_a_run_from_scratch_resumes)
  * `is_there`: a shell condition that holds from then on, besides that there is a checkpoint. */
 static char *second_job(const char *first, const char *is_there, const char *second)
 {
-    char *path = tarn_test_format("%s/text.txt", folder);
-    cr_assert(tarn_test_write_text(path, 300));
-    free(path);
-    path = tarn_test_format("%s/run.yaml", folder);
-    cr_assert(tarn_test_write(path, run_file, strlen(run_file)));
-    free(path);
+    make_run();
     /* It saves rarely: it runs as long as the second job takes to give up. */
     char *text = tarn_test_format("%s train.steps=100000000 checkpoint.every=200 >first 2>&1 & P=$!\n"
                                   "until ls dir/ckpt-* >/dev/null 2>&1 && %s; do\n"
@@ -101,12 +94,7 @@ Test(run, a_second_supervised_job_on_one_directory_refuses_at_once_and_names_the
 /* Rank 0 takes the directory only when its supervisor has it: of two jobs that start the first one trains. */
 Test(run, ranks_touch_the_directory_once_it_is_claimed)
 {
-    char *path = tarn_test_format("%s/text.txt", folder);
-    cr_assert(tarn_test_write_text(path, 300));
-    free(path);
-    path = tarn_test_format("%s/run.yaml", folder);
-    cr_assert(tarn_test_write(path, run_file, strlen(run_file)));
-    free(path);
+    make_run();
     char *output =
         script(0, "FILES=dir\n" STALL "touch still; $STALL $T run -n 2 --hang 2 -- " TRAIN " train.steps=40 & P=$!\n"
                   "until [ -d dir ]; do sleep 0.05; done; sleep 5; ls -A dir; echo nothing\n"

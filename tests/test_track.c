@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-TestSuite(track, .init = begin, .fini = end);
+TestSuite(track, .init = begin, .fini = end_record);
 
 /* Waits until the store has everything, then lets the tracker say what that met. */
 static void flush(tarn_tracker *tracker)

@@ -3,7 +3,7 @@
 #include "track/record.h"
 #include "track/spool.h"
 
-TestSuite(track, .init = begin, .fini = end);
+TestSuite(track, .init = begin, .fini = end_record);
 
 Test(track, keys)
 {

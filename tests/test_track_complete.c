@@ -1,10 +1,8 @@
 /* test_track_complete.c - runs that are killed in their first moments, and behind their last checkpoint: the next start
  * makes their record what it would have been.
  */
+#include "tests/server_support.h"
 #include "tests/track_train_support.h"
-
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 TestSuite(track_complete, .init = set_up, .fini = tear_down, .timeout = 600);
 
@@ -68,21 +66,11 @@ Test(track_complete, a_run_killed_behind_its_last_checkpoint_is_brought_to_its_e
     cr_assert(caught, "no process was killed between its last checkpoint and its end");
 }
 
-/* A port at which nobody listens. */
-static int silent_port(void)
-{
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof name;
-    int probe = socket(AF_INET, SOCK_STREAM, 0);
-    cr_assert(probe >= 0 && !bind(probe, (struct sockaddr *)&name, size) &&
-              !getsockname(probe, (struct sockaddr *)&name, &size));
-    close(probe);
-    return ntohs(name.sin_port);
-}
-
 Test(track_complete, a_run_killed_while_it_waits_for_its_server_is_told_of_again)
 {
-    char *arguments = tarn_test_format("track.store=http://127.0.0.1:%d track.flush_timeout=", silent_port()), *said;
+    int port = tarn_test_free_port();
+    cr_assert(port);
+    char *arguments = tarn_test_format("track.store=http://127.0.0.1:%d track.flush_timeout=", port), *said;
     char *first = tarn_test_format("%s100", arguments), *second = tarn_test_format("train run.yaml %s0.2", arguments);
     kill_once(first, "grep -qs '\tend\t' checkpoints/spool/*/events-*");
     cr_assert_eq(events_of("checkpoints", "end"), 1);

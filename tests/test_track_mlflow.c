@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-TestSuite(track, .init = begin, .fini = end);
+TestSuite(track, .init = begin, .fini = end_record);
 
 static const tarn_document_entry *entry_of(const tarn_document *document, const char *key)
 {

@@ -1,42 +1,13 @@
-/* track_support.h - a run in a file store of its own: opening it, reading what stands there, what was warned of. */
+/* track_support.h - a run in a file store of its own: opening it, reading what stands there. */
 #ifndef TARN_TESTS_TRACK_SUPPORT_H
 #define TARN_TESTS_TRACK_SUPPORT_H
 
 #include "track/tracker.h"
-#include "tests/support.h"
-
-#include <criterion/criterion.h>
-
-static tarn_context *context;
-static char *folder, *store, *spool;
-static char heard[8192];
-static int warnings;
-
-__attribute__((unused)) static void hear(void *user, tarn_log_level level, const char *line)
-{
-    (void)user;
-    if (level != TARN_LOG_WARN) return;
-    warnings++;
-    snprintf(heard + strlen(heard), sizeof heard - strlen(heard), "%s\n", line);
-}
+#include "tests/record_support.h"
 
 __attribute__((unused)) static void begin(void)
 {
-    cr_assert_eq(tarn_init(&context, NULL, NULL), TARN_OK);
-    tarn_set_log(context, hear, NULL);
-    folder = tarn_test_directory();
-    store = tarn_test_format("%s/store of runs", folder);
-    spool = tarn_test_format("%s/spool", folder);
-}
-
-__attribute__((unused)) static void end(void)
-{
-    tarn_test_remove(folder);
-    free(folder);
-    free(store);
-    free(spool);
-    tarn_error_clear(context);
-    tarn_exit(context);
+    begin_record("store of runs");
 }
 
 __attribute__((unused)) static tarn_tracker *open_run(const char *experiment, const char *name, const char *run_id)

@@ -23,11 +23,10 @@ __attribute__((unused)) static void set_up(void)
     unsetenv("MLFLOW_EXPERIMENT_NAME");
     unsetenv("MLFLOW_RUN_ID");
     folder = tarn_test_directory();
-    char *text = tarn_test_format("%s/text.txt", folder), *file = tarn_test_format("%s/run.yaml", folder);
+    char *text = tarn_test_format("%s/text.txt", folder);
     cr_assert(tarn_test_write_text(text, 300));
-    cr_assert(tarn_test_write(file, run_file, strlen(run_file)));
+    cr_assert(tarn_test_write_in(folder, "run.yaml", run_file, strlen(run_file)));
     free(text);
-    free(file);
 }
 
 __attribute__((unused)) static void tear_down(void)

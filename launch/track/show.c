@@ -290,7 +290,7 @@ static bool find_store(const tarn_track_arguments *arguments, bool folder, tarn_
     if (folder && !arguments->store) {
         bool files = !tarn_track_resolve(&resolved, &(tarn_track_options){0}, false, problem) &&
                      resolved.place == TARN_TRACK_FILES;
-        memcpy(store, files ? resolved.store : (tarn_path){""}, sizeof(tarn_path));
+        strcpy(store, files ? resolved.store : "");
         return true;
     }
     if (!tarn_track_where("show", arguments->store, &place, store)) return false;
